@@ -154,6 +154,8 @@ class Split:
     exam: tuple[ExamQuestion, ...] = ()
     leak: float = 0.0
     """The highest similarity (0 to 1) between a reworded exam question and a trained one."""
+    notes: tuple[str, ...] = ()
+    """What the person should know about this split, in whole sentences."""
 
     @property
     def digest(self) -> str:

@@ -1,0 +1,154 @@
+"""Questions that a bot must hand over, for one FAQ and one side of its split.
+
+Knows by letters alone whether the FAQ may answer a shipped question, and leaves it out
+when in doubt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ..recall import Index, normalise
+from ..records import Example, ExamQuestion, Faq, Kind, Split
+from .likeness import shuffled
+from .material import Shipped, Side, hostile, out_of_scope, service
+from .near_miss import near_misses
+
+ANSWERED = 0.45
+"""A shipped question this near to a row (see `recall`) may be answered by it: left out."""
+SHARES: tuple[tuple[Kind, float], ...] = (
+    ("near-miss", 0.5),
+    ("out-of-scope", 0.35),
+    ("hostile", 0.15),
+)
+"""Of the hand-over rows that are trained. Near-misses are the hardest, so half of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What one side may use for one FAQ, each list in an order set by the seed."""
+
+    near: tuple[ExamQuestion, ...]
+    out_of_scope: tuple[ExamQuestion, ...]
+    hostile: tuple[ExamQuestion, ...]
+
+    def of(self, kind: Kind) -> tuple[ExamQuestion, ...]:
+        """The questions of one kind."""
+        return {"near-miss": self.near, "out-of-scope": self.out_of_scope}.get(kind, self.hostile)
+
+
+def training_hand_overs(faq: Faq, split: Split, share: float, seed: int) -> tuple[Example, ...]:
+    """Rows whose target is the hand-over, so that they make up `share` of all training rows.
+
+    `share` is between 0 (none) and below 1; the rows are as many as `split.train` and that
+    share ask for, or all there are. Near-misses of this FAQ, service questions that it does
+    not answer, out-of-scope and hostile ones, none of which an exam of kefu's asks and none
+    of which is in `split.held_out`. Without repetition; ordered by kind, then by the seed.
+    """
+    if not 0 <= share < 1:
+        raise ValueError(f"share must be at least 0 and below 1, not {share}")
+    wanted = round(len(split.train) * share / (1 - share))
+    taken = {e.question for e in (*split.train, *split.held_out)}
+    material = material_for(faq, "train", seed)
+    rows: list[Example] = []
+    for kind, part in SHARES:
+        fresh = [q for q in material.of(kind) if q.question not in taken]
+        rows.extend(as_example(q) for q in fresh[: round(wanted * part)])
+        taken.update(q.question for q in fresh)
+    if len(rows) < wanted:  # one kind ran dry: the others make up for it
+        have = {r.question for r in rows}
+        rest = [q for k in ("near-miss", "out-of-scope", "hostile") for q in material.of(k)]
+        spare = [q for q in rest if q.question not in have]
+        held = {e.question for e in split.held_out}
+        rows.extend(as_example(q) for q in spare if q.question not in held)
+    return tuple(rows[:wanted])
+
+
+def as_example(question: ExamQuestion) -> Example:
+    """An exam question as a row of training or calibration data."""
+    return Example(
+        question.question, question.answer, question.source, question.history, question.kind
+    )
+
+
+def material_for(faq: Faq, side: Side, seed: int, index: Index | None = None) -> Material:
+    """All hand-over questions that are fair for this FAQ, for one side."""
+    index = index or Index(faq)
+    swapped = [
+        ExamQuestion(
+            miss.question,
+            "near-miss",
+            None,
+            miss.pair.question,
+            must_not=miss.pair.answer,
+            note=f"{miss.how}: {miss.old} -> {miss.new}",
+        )
+        for miss in near_misses(faq, side, seed, index)
+    ]
+    asked = _service(faq, side, seed, index)
+    # Turn and turn about, so that the head of the list holds both sorts.
+    near = [
+        q
+        for i in range(max(len(swapped), len(asked)))
+        for q in (*swapped[i : i + 1], *asked[i : i + 1])
+    ]
+    return Material(
+        tuple(near),
+        tuple(_plain(faq, "out-of-scope", out_of_scope(), side, seed, index)),
+        tuple(_plain(faq, "hostile", hostile(), side, seed, None)),
+    )
+
+
+def _plain(
+    faq: Faq, kind: Kind, shipped: Iterable[Shipped], side: Side, seed: int, index: Index | None
+) -> list[ExamQuestion]:
+    mine = shuffled((s for s in shipped if s.side == side), lambda s: s.question, seed)
+    if index is not None:
+        mine = _unanswered(faq, mine, index)
+    return [ExamQuestion(s.question, kind, None, note=s.topic) for s in mine]
+
+
+def _service(faq: Faq, side: Side, seed: int, index: Index) -> list[ExamQuestion]:
+    """Service questions of the FAQ's own topics that no row answers.
+
+    The must-not answer is that of the nearest row.
+    """
+    whole = normalise("\n".join(p.question + p.answer for p in faq.pairs))
+    mine = [
+        s for s in service() if s.side == side and any(normalise(word) in whole for word in s.near)
+    ]
+    made = []
+    for shipped in _unanswered(faq, shuffled(mine, lambda s: s.question, seed), index):
+        hits = index.search(shipped.question, 1)
+        pair = faq.pairs[hits[0].pair] if hits else None
+        made.append(
+            ExamQuestion(
+                shipped.question,
+                "near-miss",
+                None,
+                pair.question if pair else None,
+                must_not=pair.answer if pair else None,
+                note=f"not in the FAQ: {shipped.topic}",
+            )
+        )
+    return made
+
+
+def _unanswered(faq: Faq, shipped: list[Shipped], index: Index) -> list[Shipped]:
+    rows = [normalise("\n".join((*p.phrasings, p.answer))) for p in faq.pairs]
+
+    def held(key: str) -> bool:
+        parts = [normalise(part) for part in key.split("+")]
+        return any(all(part in row for part in parts) for row in rows)
+
+    memory: dict[str, bool] = {}
+    fair = []
+    nearest = index.search_all([s.question for s in shipped], 1)
+    for item, hits in zip(shipped, nearest, strict=True):
+        for k in item.keys:
+            if k not in memory:
+                memory[k] = held(k)
+        if not any(memory[k] for k in item.keys) and not (hits and hits[0].score >= ANSWERED):
+            fair.append(item)
+    return fair
