@@ -1,5 +1,7 @@
-"""The FAQ room: from any file to pairs, and from pairs to what is wrong with them."""
+"""The FAQ room: any file to pairs, pairs to what is wrong with them, and wordings back to the file."""
 
+from .checker import check
 from .reader import read
+from .writer import write
 
-__all__ = ["read"]
+__all__ = ["check", "read", "write"]

@@ -23,7 +23,6 @@ _FREQUENT = frozenset(
     "請请您嗎吗服務务查詢询辦办理申站路市區区證证件費费元號号上週周期買买賣卖退貨货換换訂订單单款付寄送客收"
 )
 _PUNCTUATION = frozenset("，。？！：；、「」『』（）《》〈〉【】—…％～・．－／")
-_LEGACY = ("cp950", "big5hkscs", "gb18030")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,17 +110,19 @@ def _utf16_without_mark(data: bytes) -> str | None:
     sample = data[:4096]
     if len(sample) < 4 or b"\0" not in sample:
         return None
-    even, odd = sample[0::2].count(0), sample[1::2].count(0)
-    for codec, many, few in (("utf-16-le", odd, even), ("utf-16-be", even, odd)):
-        if many > len(sample) / 100 and few * 20 < many:
-            try:
-                text = data[: len(data) // 2 * 2].decode(codec)
-            except UnicodeDecodeError:
-                continue
-            odd_ones = sum(1 for c in text if (c < " " and c not in "\t\r\n") or _weight(c) <= -3)
-            if odd_ones * 10 <= len(text):
-                return codec
-    return None
+    best: tuple[float, str] | None = None
+    for codec in ("utf-16-le", "utf-16-be"):
+        try:
+            text = sample[: len(sample) // 2 * 2].decode(codec)
+        except UnicodeDecodeError:
+            continue
+        if any(c < " " and c not in "\t\r\n" for c in text):
+            continue
+        spoken = [1.5 if c < "\x7f" else _weight(c) for c in text]
+        marks = sum(spoken) / len(spoken)
+        if marks >= 0.5 and (best is None or marks > best[0]):
+            best = (marks, codec)
+    return best[1] if best else None
 
 
 def _nearly_utf8(data: bytes) -> Decoded | None:
@@ -137,28 +138,32 @@ def _nearly_utf8(data: bytes) -> Decoded | None:
 def _legacy(data: bytes) -> Decoded | None:
     if b"\0" in data:
         return None
-    best: tuple[float, str, str] | None = None
-    for codec in _LEGACY:
-        text = data.decode(codec, errors="replace")
-        marks = plausibility(text)
-        if best is None or marks > best[0] + 1e-9:
-            best = (marks, codec, text)
-    assert best is not None
-    marks, codec, text = best
-    if marks >= 0.8 and not _inside_words(text):
-        bad = text.count("\ufffd")
-        remark = f"{bad} damaged characters were replaced by \ufffd" if bad else ""
-        return Decoded(text, codec, remark)
-    return _other(data)
+    western = _western(data)
+    if western:
+        return western
+    texts = {codec: data.decode(codec, errors="replace") for codec in ("cp950", "gb18030")}
+    if "\ufffd" in texts["cp950"]:  # Hong Kong's additions, only where plain Big5 does not do
+        texts["big5hkscs"] = data.decode("big5hkscs", errors="replace")
+    codec = max(texts, key=lambda name: plausibility(texts[name]))
+    text = texts[codec]
+    if plausibility(text) < 0.8:
+        return _other(data)
+    bad = text.count("\ufffd")
+    return Decoded(text, codec, f"{bad} damaged characters were replaced by \ufffd" if bad else "")
 
 
-def _inside_words(text: str) -> bool:
-    """Han characters wedged between Latin letters: accented Western text, not Chinese."""
-    han = [i for i, c in enumerate(text) if "\u4e00" <= c <= "\u9fff"]
-    wedged = sum(
-        1 for i in han if 0 < i < len(text) - 1 and text[i - 1].isascii() and text[i - 1].isalpha()
+def _western(data: bytes) -> Decoded | None:
+    """Latin text with a few accents or curly quotes: high bytes are rare and stand alone."""
+    high = [i for i, byte in enumerate(data) if byte > 0x7F]
+    alone = sum(1 for i in high if data[i - 1 : i] < b"\x80" and data[i + 1 : i + 2] < b"\x80")
+    letters = sum(1 for byte in data if 65 <= byte <= 90 or 97 <= byte <= 122)
+    if len(high) * 2 > letters or alone < 0.9 * len(high):
+        return None
+    text = data.decode("cp1252", errors="replace")
+    odd = sum(1 for c in text if c > "\x7f" and not (c.isalpha() or c in "‘’“”–—…€£°«»¿¡•·§®©™"))
+    return (
+        Decoded(text, "cp1252", "the encoding cp1252 is a guess") if odd * 5 <= len(high) else None
     )
-    return len(han) * 20 < len(text) and wedged * 2 > len(han)
 
 
 def _other(data: bytes) -> Decoded | None:

@@ -170,10 +170,10 @@ class _Walker:
             return
         own = self._value(node, "topic")
         nested = [(k, v) for k, v in node.items() if isinstance(v, (list, dict))]
-        for key, value in nested:
+        for key, inner in nested:
             # A group's name is a topic only where it is not the file's own word for its list.
             group = key if not key.isascii() and not columns.role(key) and len(nested) > 1 else None
-            self.walk(value, own or group or topic, depth + 1)
+            self.walk(inner, own or group or topic, depth + 1)
 
     def _item(self, node: dict[str, Any], topic: str | None, counted: bool) -> bool:
         """Takes an object that is itself a row or a conversation."""
