@@ -1,7 +1,8 @@
 """Near-misses of an FAQ, to be read by hand: would anybody say that the FAQ answers them?
 
-Prints up to 50 of the exam's near-misses with the question that each was made from and the
-answer that must not be given. The hand's verdict is in LOG.md.
+Prints the first 50 near-misses that the exam asks (changed questions of the FAQ, and service
+questions that it does not answer, in turn), each with the question that it was made from or
+lies near and that one's answer, which must not be given. The hand's verdict is in LOG.md.
 
     python bench/near_miss.py [FAQ as jsonl of instruction and output] [seed] [number] [side]
 """
@@ -13,7 +14,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from kefu.exam.near_miss import near_misses
+from kefu.exam.hand_overs import material_for
 from kefu.records import Faq, Origin, Pair
 
 DEFAULT = "../shared/data/faq_real_taipei_sports_public.jsonl"
@@ -27,12 +28,12 @@ def main(path: Path, seed: int, number: int, side: str) -> None:
         ),
         (),
     )
-    made = near_misses(faq, side, seed)  # type: ignore[arg-type]
+    made = material_for(faq, side, seed).near  # type: ignore[arg-type]
     for i, miss in enumerate(made[:number], 1):
-        print(f"{i:3} [{miss.how}] {miss.question}")
-        print(f"      from: {miss.pair.question}")
-        print(f"      answer there: {miss.pair.answer[:120]!r}")
-    how = dict(Counter(miss.how for miss in made).most_common())
+        print(f"{i:3} {miss.question}   [{miss.note}]")
+        print(f"      near: {miss.source}")
+        print(f"      answer there: {(miss.must_not or '')[:120]!r}")
+    how = Counter(miss.note.split(":")[0] for miss in made).most_common()
     print(json.dumps({"pairs": len(rows), "made": len(made), "how": how}, ensure_ascii=False))
 
 

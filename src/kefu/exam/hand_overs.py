@@ -6,10 +6,12 @@ when in doubt.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 
-from ..recall import Index, normalise
+from ..recall import Hit, Index, normalise
 from ..records import Example, ExamQuestion, Faq, Kind, Split
 from .likeness import shuffled
 from .material import Shipped, Side, hostile, out_of_scope, service
@@ -17,6 +19,8 @@ from .near_miss import near_misses
 
 ANSWERED = 0.45
 """A shipped question this near to a row (see `recall`) may be answered by it: left out."""
+RELATED = 0.2
+"""From here on the nearest row is named as the one that a question lies near."""
 SHARES: tuple[tuple[Kind, float], ...] = (
     ("near-miss", 0.5),
     ("out-of-scope", 0.35),
@@ -86,18 +90,15 @@ def material_for(faq: Faq, side: Side, seed: int, index: Index | None = None) ->
         )
         for miss in near_misses(faq, side, seed, index)
     ]
-    asked = _service(faq, side, seed, index)
+    close, far = _service(faq, side, seed, index)
     # Turn and turn about, so that the head of the list holds both sorts.
-    near = [
-        q
-        for i in range(max(len(swapped), len(asked)))
-        for q in (*swapped[i : i + 1], *asked[i : i + 1])
-    ]
-    return Material(
-        tuple(near),
-        tuple(_plain(faq, "out-of-scope", out_of_scope(), side, seed, index)),
-        tuple(_plain(faq, "hostile", hostile(), side, seed, None)),
-    )
+    longest = range(max(len(swapped), len(close)))
+    near = [q for i in longest for q in (*swapped[i : i + 1], *close[i : i + 1])]
+    beyond = _plain(faq, "out-of-scope", out_of_scope(), side, seed, index)
+    if side == "train":  # of no exam kind: too far to be near, too businesslike to be beyond
+        beyond += far
+    wicked = _plain(faq, "hostile", hostile(), side, seed, None)
+    return Material(tuple(near), tuple(beyond), tuple(wicked))
 
 
 def _plain(
@@ -105,50 +106,62 @@ def _plain(
 ) -> list[ExamQuestion]:
     mine = shuffled((s for s in shipped if s.side == side), lambda s: s.question, seed)
     if index is not None:
-        mine = _unanswered(faq, mine, index)
+        mine = [item for item, _ in _unanswered(faq, mine, index)]
     return [ExamQuestion(s.question, kind, None, note=s.topic) for s in mine]
 
 
-def _service(faq: Faq, side: Side, seed: int, index: Index) -> list[ExamQuestion]:
-    """Service questions of the FAQ's own topics that no row answers.
+def _service(
+    faq: Faq, side: Side, seed: int, index: Index
+) -> tuple[list[ExamQuestion], list[ExamQuestion]]:
+    """Service questions that no row answers: of the FAQ's own topics, and of others.
 
-    The must-not answer is that of the nearest row.
+    A topic is the FAQ's own when its words stand in the questions of 3 % of the rows. The
+    must-not answer is that of the nearest row, if one is near enough to name.
     """
-    whole = normalise("\n".join(p.question + p.answer for p in faq.pairs))
-    mine = [
-        s for s in service() if s.side == side and any(normalise(word) in whole for word in s.near)
-    ]
-    made = []
-    for shipped in _unanswered(faq, shuffled(mine, lambda s: s.question, seed), index):
-        hits = index.search(shipped.question, 1)
-        pair = faq.pairs[hits[0].pair] if hits else None
-        made.append(
-            ExamQuestion(
-                shipped.question,
-                "near-miss",
-                None,
-                pair.question if pair else None,
-                must_not=pair.answer if pair else None,
-                note=f"not in the FAQ: {shipped.topic}",
+    texts = [normalise("\n".join(p.phrasings)) for p in faq.pairs]
+    own: dict[tuple[str, ...], bool] = {}
+    close, far = [], []
+    mine = shuffled((s for s in service() if s.side == side), lambda s: s.question, seed)
+    for shipped, hit in _turn_about(_unanswered(faq, mine, index)):
+        if shipped.near not in own:
+            words = [normalise(word) for word in shipped.near]
+            rows = sum(any(word in text for word in words) for text in texts)
+            own[shipped.near] = rows > 0.03 * len(texts)
+        pair = faq.pairs[hit.pair] if hit and hit.score >= RELATED else None
+        note = f"not in the FAQ: {shipped.topic}"
+        if own[shipped.near]:
+            source, must_not = (pair.question, pair.answer) if pair else (None, None)
+            close.append(
+                ExamQuestion(shipped.question, "near-miss", None, source, (), must_not, note=note)
             )
-        )
-    return made
+        else:
+            far.append(ExamQuestion(shipped.question, "out-of-scope", None, note=note))
+    return close, far
 
 
-def _unanswered(faq: Faq, shipped: list[Shipped], index: Index) -> list[Shipped]:
+def _turn_about(shipped: list[tuple[Shipped, Hit | None]]) -> list[tuple[Shipped, Hit | None]]:
+    """One of each aspect, then a second of each: the head of the list is as varied as can be."""
+    places: Counter[str] = Counter()
+    ranked = []
+    for item, hit in shipped:
+        ranked.append((places[item.topic], (item, hit)))
+        places[item.topic] += 1
+    return [found for _, found in sorted(ranked, key=lambda entry: entry[0])]
+
+
+def _unanswered(faq: Faq, shipped: list[Shipped], index: Index) -> list[tuple[Shipped, Hit | None]]:
+    """Those that no row can answer, as far as letters show, each with its nearest row."""
     rows = [normalise("\n".join((*p.phrasings, p.answer))) for p in faq.pairs]
 
+    @cache
     def held(key: str) -> bool:
         parts = [normalise(part) for part in key.split("+")]
         return any(all(part in row for part in parts) for row in rows)
 
-    memory: dict[str, bool] = {}
-    fair = []
+    fair: list[tuple[Shipped, Hit | None]] = []
     nearest = index.search_all([s.question for s in shipped], 1)
     for item, hits in zip(shipped, nearest, strict=True):
-        for k in item.keys:
-            if k not in memory:
-                memory[k] = held(k)
-        if not any(memory[k] for k in item.keys) and not (hits and hits[0].score >= ANSWERED):
-            fair.append(item)
+        hit = hits[0] if hits else None
+        if not any(held(k) for k in item.keys) and (hit is None or hit.score < ANSWERED):
+            fair.append((item, hit))
     return fair

@@ -95,7 +95,9 @@ def service() -> tuple[Shipped, ...]:
     A whole aspect lies on one side, so that the exam asks aspects that were never trained.
     """
     return tuple(
-        Shipped(question, row["topic"], side(row["aspect"]), tuple(row["keys"]), tuple(row["near"]))
+        Shipped(
+            question, row["aspect"], side(row["aspect"]), tuple(row["keys"]), tuple(row["near"])
+        )
         for row in _rows("service_questions.jsonl")
         for question in row["questions"]
     )

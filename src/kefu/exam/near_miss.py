@@ -108,6 +108,8 @@ class _Library:
         asked = normalise(question)
         if any(word in self._text for word in map(normalise, swap.spellings)):
             return False
+        if asked.count("?") > 2:
+            return False  # with the first part changed, another part may still be answered
         if _ANYWHERE.search(asked) or (swap.strict and _WHY.search(asked)):
             return False
         if old not in answer and not _FACT.search(answer):
