@@ -101,16 +101,31 @@ _THINGS = (
     "親子教室",
     "烤肉區",
     "露營區",
-    "溫水游泳池",
     "攝影棚",
     "停車月票",
 )
 _FACTS = {
-    "phone": (("{t}的電話是幾號？", "{t}服務電話號碼是什麼？"), "{t}服務電話為 {v}。", ("02-2345-6789", "02-2777-1234")),
-    "money": (("租用{t}多少錢？", "請問{t}租用要多少錢？"), "{t}收費為 {v}。", ("200元", "350元")),
-    "span": (("{t}可以使用多久？", "請問{t}可使用多久？"), "{t}可使用 {v}。", ("3個月", "6個月")),
-    "time": (("{t}幾點開放？", "請問{t}是幾點開放的？"), "{t}於 {v} 開放。", ("9:00", "10:30")),
-}  # fmt: skip
+    "phone": (
+        ("{t}的電話是幾號？", "{t}服務電話號碼是什麼？"),
+        "{t}服務電話為 {v}。",
+        ("02-2345-6789", "02-2777-1234"),
+    ),
+    "money": (
+        ("租用{t}多少錢？", "請問{t}租用要多少錢？"),
+        "{t}收費為 {v}。",
+        ("200元", "350元"),
+    ),
+    "span": (
+        ("{t}可以使用多久？", "請問{t}可使用多久？"),
+        "{t}可使用 {v}。",
+        ("3個月", "6個月"),
+    ),
+    "time": (
+        ("{t}幾點開放？", "請問{t}是幾點開放的？"),
+        "{t}於 {v} 開放。",
+        ("9:00", "10:30"),
+    ),
+}
 
 
 def contradiction(rng: random.Random, rows: list[Row]) -> tuple[str, list[Row]]:
@@ -133,11 +148,17 @@ def contradiction(rng: random.Random, rows: list[Row]) -> tuple[str, list[Row]]:
 
 
 _WRONG = {
-    "UTF-8 as cp1252": ("utf-8", "cp1252"), "UTF-8 as Latin-1": ("utf-8", "latin-1"), "UTF-8 as GBK": ("utf-8", "gbk"),
-    "UTF-8 as Big5": ("utf-8", "cp950"), "Big5 as GBK": ("cp950", "gbk"), "GBK as Big5": ("gbk", "cp950"),
-    "Big5 as Latin-1": ("cp950", "latin-1"), "GBK as cp1252": ("gbk", "cp1252"), "lost bytes": ("utf-8", "ascii"),
+    "UTF-8 as cp1252": ("utf-8", "cp1252"),
+    "UTF-8 as Latin-1": ("utf-8", "latin-1"),
+    "UTF-8 as GBK": ("utf-8", "gbk"),
+    "UTF-8 as Big5": ("utf-8", "cp950"),
+    "Big5 as GBK": ("cp950", "gbk"),
+    "GBK as Big5": ("gbk", "cp950"),
+    "Big5 as Latin-1": ("cp950", "latin-1"),
+    "GBK as cp1252": ("gbk", "cp1252"),
+    "lost bytes": ("utf-8", "ascii"),
     "question marks": ("", ""),
-}  # fmt: skip
+}
 
 
 def mojibake(rng: random.Random, rows: list[Row]) -> tuple[str, list[Row]]:

@@ -1,4 +1,4 @@
-"""The FAQ room: any file to pairs, pairs to what is wrong with them, and wordings back to the file."""
+"""The FAQ room: any file to pairs, what is wrong with them, and wordings back into the file."""
 
 from .checker import check
 from .reader import read

@@ -148,7 +148,7 @@ def _one_sentence(pairs: tuple[Pair, ...]) -> Iterator[_Clash]:
 def other_thing(one: str, other: str) -> bool:
     """Whether two questions ask about different things: little in common, or another name.
 
-    A question with another name in it (`大安店的電話` and `信義店的電話`) differs in one place and by
+    A question with another name in it (`大安店電話`, `信義店電話`) differs in one place and by
     a word; a reworded one differs in several places, or by politeness and slips of one character.
     """
     from rapidfuzz import fuzz
@@ -157,11 +157,12 @@ def other_thing(one: str, other: str) -> bool:
     a, b = question_key(one), question_key(other)
     if fuzz.ratio(a, b) < 50:
         return True
+    a, b = _FILLER.sub("", a), _FILLER.sub("", b)
     changed = _changes(Indel.opcodes(a, b), a, b)
     if len(changed) != 1:
         return False
-    left, right = (_FILLER.sub("", part) for part in changed[0])
-    return len(left) >= 2 or len(right) >= 2 or (len(left) == 1 and len(right) == 1)
+    left, right = map(len, changed[0])
+    return left >= 2 or right >= 2 or left == right == 1
 
 
 def _changes(codes: Any, a: str, b: str) -> list[tuple[str, str]]:

@@ -84,7 +84,7 @@ def _minority(
     few, many = classes[one], classes[other]
     if few:
         yield Finding(
-            "warn" if len(few) * 5 <= len(many) else "note",
+            "warn" if len(few) * 3 <= len(many) else "note",
             "mixed-format",
             f"{len(few)} rows are written with {names[one]} and {len(many)} with {names[other]}, "
             f"for example {quote(few[0].question)}.",

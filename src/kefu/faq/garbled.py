@@ -99,7 +99,8 @@ def _han(text: str) -> tuple[str, str] | None:
     """Han characters (or kana, Hangul) that make better sense in another encoding."""
     strange = "".join(c for c in text if c > "\x7f")
     here = plausibility(text)
-    if len(strange) < 3 or here > 1.7:
+    kana = sum(1 for c in strange if "\u3040" <= c <= "\u30ff")
+    if len(strange) < 3 or here > 1.7 or kana * 5 > len(strange) * 3:  # plain, or Japanese
         return None
     best: tuple[float, str, str] | None = None
     for what, wrong, right in _MISTAKES:
@@ -117,6 +118,7 @@ def _han(text: str) -> tuple[str, str] | None:
     if best:
         return best[1:]
     han = [c for c in text if "\u3400" <= c <= "\u9fff"]
-    if len(han) >= 8 and plausibility("".join(han)) < 0.7:
+    stops = sum(text.count(c) for c in "，。、？")  # wrong decoding leaves hardly any
+    if len(han) >= 8 and stops * 15 <= len(text) and plausibility("".join(han)) < 0.7:
         return "rare characters that make no text together", ""
     return None

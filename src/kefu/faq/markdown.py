@@ -121,6 +121,8 @@ def _headings(lines: list[str]) -> Parsed | None:
             if title:
                 found.append((number - 1, 1 if line[0] == "=" else 2, title))
                 plain[number - 1] = ""
+    if not found:
+        return None
     ends = [number for number, _, _ in found[1:]] + [len(lines) + 1]
     texts = Counter[int]()
     asking = Counter[int]()

@@ -57,6 +57,8 @@ def read(
     `sheet` takes one sheet only. Raises FaqError.
     """
     path = Path(path)
+    if "\0" in str(path):
+        raise FaqError("A file name cannot hold a NUL character.", "Give the name without it.")
     try:
         if path.is_dir():
             return _folder(path, question, answer, sheet)
@@ -69,8 +71,8 @@ def read(
         raise FaqError(
             f"{path} does not exist.", f"Check the name; the current folder is {Path.cwd()}."
         ) from None
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        reason = getattr(error, "strerror", None) or error
+    except OSError as error:
+        reason = error.strerror or error
         raise FaqError(
             f"{path} cannot be read: {reason}.", "Check the file and the disk."
         ) from None

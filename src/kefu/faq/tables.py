@@ -217,7 +217,7 @@ def _without_header(head: list[tuple[int, list[str]]]) -> Layout | None:
 def _sparse(body: list[tuple[int, list[str]]], at: Layout) -> bool:
     """Whether the topic is written only in the first row of each group."""
     cells = [_cell(c, at.topic) for _, c in body if _cell(c, at.question) or _cell(c, at.answer)]
-    return bool(cells) and bool(cells[0]) and sum(1 for c in cells if not c) > len(cells) / 2
+    return bool(cells) and bool(cells[0]) and sum(1 for c in cells if not c) * 3 >= len(cells)
 
 
 def _repeats_header(cells: list[str], at: Layout) -> bool:

@@ -124,7 +124,10 @@ def _like_workbook(wanted: _Wanted, like: Path) -> bytes:
             pair = wanted.pop((title, number))
             for other in at.wordings[1:]:
                 sheet.cell(number, other + 1).value = None
-            sheet.cell(number, column + 1).value = _joined(pair) or None
+            try:
+                sheet.cell(number, column + 1).value = _joined(pair) or None
+            except AttributeError:  # the lower part of a merged cell has no value of its own
+                raise _no_place(like, f"the cell for {pair.origin} is merged") from None
     _all_placed(wanted, like)
     buffer = io.BytesIO()
     book.save(buffer)
