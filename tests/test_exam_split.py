@@ -182,7 +182,7 @@ def test_near_misses_change_one_word_that_the_faq_does_not_have() -> None:
         ("滿2000元免運嗎", "滿 2000 元免運，見 https://shop.example"),  # money
         ("貓空纜車幾點開", "貓空纜車 9:00 開，貓空站搭乘"),  # a name that holds a sibling
         ("今日本店有開嗎", "今日本店 10:00 開，見 https://shop.example"),  # 日本 is not there
-        ("為什麼台北特別貴", "台北租金每坪 3000 元"),  # a reason
+        ("台北為什麼特別貴", "台北租金每坪 3000 元"),  # a reason
         ("台北火災怎麼應變", "台北 119 報案 02-1234-5678"),  # advice for anywhere
     ],
 )

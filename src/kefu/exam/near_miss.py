@@ -188,6 +188,8 @@ def _codes(question: str, side: Side) -> Iterator[_Swap]:
 
 
 def _siblings(question: str, side: Side, group: Group, simplified: bool) -> Iterator[_Swap]:
+    if not _any_of(group).search(question):
+        return  # the quick way out: most questions hold no member
     present = {
         place: max(found, key=len)
         for place, member in enumerate(group.members)
@@ -217,6 +219,12 @@ def _siblings(question: str, side: Side, group: Group, simplified: bool) -> Iter
                 new = normalise(new)
             text = question.replace(old, new)
             yield _Swap(text, old, new, group.name, member, group.covers, group.strict, rivals)
+
+
+@cache
+def _any_of(group: Group) -> re.Pattern[str]:
+    words = {re.escape(s) for member in group.members for s in _spellings(member)}
+    return re.compile("|".join(sorted(words)))
 
 
 def _stands_in(word: str, question: str) -> bool:
