@@ -22,7 +22,7 @@ ANSWERED = 0.45
 ANSWERED_OF_OWN = 0.8
 """The same for service questions of the FAQ's own topics. Their keys say what would answer
 them, and the near ones are the near-misses worth asking: in a shop's FAQ 117 of the 450 that
-the keys let through lie above 0.45, and reading them by hand found two that it answers."""
+the keys let through lie above 0.45, and a reading found two of them that it answers."""
 RELATED = 0.3
 """From here on the nearest row is named as the one that a question lies near."""
 SHARES: tuple[tuple[Kind, float], ...] = (
