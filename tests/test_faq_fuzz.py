@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import time
 import zipfile
+import zlib
 from pathlib import Path
 
 import openpyxl
@@ -16,7 +18,7 @@ from kefu.errors import FaqError
 from kefu.faq import check, read
 from kefu.records import Faq
 
-EXAMPLES = 320
+EXAMPLES = 240
 COUNT = {"files": 0, "read": 0, "refused": 0}
 
 _QA = [
@@ -95,7 +97,7 @@ def damaged(draw: st.DrawFn) -> tuple[str, bytes]:
         elif kind == "xlsx" and zipfile.is_zipfile(io.BytesIO(data)):
             try:
                 data = _inside_workbook(data, piece[:500], at)
-            except (zipfile.BadZipFile, ValueError, EOFError, OSError, NotImplementedError):
+            except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, RuntimeError):
                 continue
     name = draw(st.sampled_from([kind, kind, kind, "csv", "json", "xlsx", "md", "txt"]))
     return f"faq.{name}", data
@@ -114,6 +116,7 @@ def _go_through(folder: Path, file: tuple[str, bytes]) -> None:
     path = folder / name
     path.write_bytes(data)
     COUNT["files"] += 1
+    start = time.perf_counter()
     try:
         faq = read(path)
     except FaqError as error:
@@ -123,6 +126,7 @@ def _go_through(folder: Path, file: tuple[str, bytes]) -> None:
     assert isinstance(faq, Faq) and faq.pairs and faq.digest
     for finding in check(faq):
         assert finding.message and finding.remedy
+    assert time.perf_counter() - start < 10, "some pattern costs the square of the length"
     COUNT["read"] += 1
 
 

@@ -11,7 +11,13 @@ from collections.abc import Iterator
 
 from ..records import Finding, Pair
 from .compare import bare, digits, facts, question_key
-from .contradict import contradictions, disagreement, first_difference, other_thing
+from .contradict import (
+    contradictions,
+    disagreement,
+    first_difference,
+    number_difference,
+    other_thing,
+)
 from .words import finding, quote
 
 BLOCK = 512
@@ -139,22 +145,16 @@ def _near(pairs: tuple[Pair, ...], seen: set[tuple[int, int]]) -> Iterator[Findi
 
     found: list[tuple[int, int]] = []
     like: list[tuple[int, int]] = []
-    answers = [bare(pair.answer) for pair in pairs]
+    answers = [bare(pair.answer)[:4000] for pair in pairs]
     for i, j, score in _close(pairs, 40):
         one, other = pairs[i], pairs[j]
         if (i, j) in seen or digits(one.question) != digits(other.question):
             continue
         same = fuzz.ratio(answers[i], answers[j], score_cutoff=75)
-        if same >= 85 and (clash := first_difference(facts(one.answer), facts(other.answer))):
+        clash = _clash(one.answer, other.answer) if same >= 85 else None
+        if clash:
             if score >= 75 and not other_thing(one.question, other.question):
-                a, b = clash
-                yield disagreement(
-                    one,
-                    other,
-                    one.answer[a.start : a.end],
-                    other.answer[b.start : b.end],
-                    f"a {a.kind} under nearly the same question",
-                )
+                yield disagreement(one, other, *clash)
         elif (
             (score >= 90 and same >= 75)
             or (score >= 75 and same >= 90)
@@ -191,6 +191,17 @@ def _close(pairs: tuple[Pair, ...], cutoff: int) -> Iterator[tuple[int, int, flo
         for a, b in zip(*np.nonzero(scores), strict=True):
             if a < b:
                 yield start + int(a), start + int(b), float(scores[a, b])
+
+
+def _clash(one: str, other: str) -> tuple[str, str, str] | None:
+    """(value in one, value in the other, what it is) where two like answers differ in a fact."""
+    facts_differ = first_difference(facts(one), facts(other))
+    if facts_differ:
+        a, b = facts_differ
+        about = f"a {a.kind} under nearly the same question"
+        return one[a.start : a.end], other[b.start : b.end], about
+    numbers = number_difference(one, other)
+    return (*numbers, "a number under nearly the same question") if numbers else None
 
 
 def _same_letters(one: Pair, other: Pair) -> float:

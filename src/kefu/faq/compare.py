@@ -19,14 +19,15 @@ _CLOSING = re.compile(r"(呢|嗎|吗|啊|呀|耶|哦|喔|謝謝|谢谢|感謝|th
 _CHINESE_DIGITS = {char: str(value) for value, char in enumerate("零一二三四五六七八九")}
 _CHINESE_DIGITS |= {"兩": "2", "两": "2", "〇": "0"}
 
-_NUMBER = r"\d[\d,]*(?:\.\d+)?"
-_COUNT = rf"(?:{_NUMBER}|[一二兩两三四五六七八九十半]+)"
+# Every repetition is bounded: a cell of 200,000 digits must not cost the square of that.
+_NUMBER = r"\d[\d,]{0,14}(?:\.\d{1,9})?"
+_COUNT = rf"(?:{_NUMBER}|[一二兩两三四五六七八九十半]{{1,5}})"
 # Where patterns overlap, the earlier wins: a link may hold digits that look like a phone.
 _FACTS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     (kind, re.compile(pattern, re.IGNORECASE))
     for kind, pattern in (
         ("link", r"(?:https?://\s?|www\.)[A-Za-z0-9_.~:/?#@!$&*+,;=%-]+"),
-        ("e-mail", r"[A-Za-z0-9_.+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+"),
+        ("e-mail", r"[A-Za-z0-9_.+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})+"),
         (
             "phone",
             r"(?<![\d.])(?:\+?886[-\s]?\d|\(0\d{1,3}\)|0\d{1,3})[-\s)]{0,2}"
@@ -43,7 +44,7 @@ _FACTS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         (
             "money",
             rf"(?:NT\$?|US\$?|\$|＄|新[臺台]幣)\s?{_NUMBER}[萬千百億]?元?"
-            rf"|{_NUMBER}[萬千百億]*\s?(?:元|塊錢?|块钱?)",
+            rf"|{_NUMBER}[萬千百億]{{0,3}}\s?(?:元|塊錢?|块钱?)",
         ),
         ("share", rf"{_NUMBER}\s?[%％]|{_COUNT}折"),
         (
@@ -81,7 +82,8 @@ def bare(text: str) -> str:
 def question_key(text: str) -> str:
     """A question without punctuation, politeness and final particles."""
     key = bare(text)
-    return _CLOSING.sub("", _OPENING.sub("", key)) or key
+    core = _OPENING.sub("", key)
+    return core[:-24] + _CLOSING.sub("", core[-24:]) or key
 
 
 @lru_cache(maxsize=65536)

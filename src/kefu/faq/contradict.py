@@ -145,6 +145,14 @@ def _one_sentence(pairs: tuple[Pair, ...]) -> Iterator[_Clash]:
                     )
 
 
+def number_difference(one: str, other: str) -> tuple[str, str] | None:
+    """The first number that differs between two texts with equally many numbers."""
+    a, b = (re.findall(r"\d+(?:[.,]\d+)*", text) for text in (one, other))
+    if len(a) != len(b):
+        return None
+    return next(((x, y) for x, y in zip(a, b, strict=True) if x != y), None)
+
+
 def other_thing(one: str, other: str) -> bool:
     """Whether two questions ask about different things: little in common, or another name.
 

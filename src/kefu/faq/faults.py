@@ -148,7 +148,7 @@ def _placeholder(pair: Pair, gathered: Gathered) -> None:
 
 # --- personal data ---------------------------------------------------------------
 
-_EMAIL = re.compile(r"[\w.+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+", re.ASCII)
+_EMAIL = re.compile(r"[\w.+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})+", re.ASCII)
 _FREE_MAIL = re.compile(
     r"@(gmail|googlemail|yahoo|ymail|hotmail|outlook|live|msn|icloud|me|aol|qq|163|126|foxmail|sina|sohu|"
     r"proton|protonmail|gmx|pchome|seed|kimo|naver|hanmail|yeah|139|189)\.|@(msa\.hinet|ms\d+\.(hinet|url))\.",
@@ -186,7 +186,7 @@ def _personal(pair: Pair, faq: Faq, gathered: Gathered) -> None:
         folded = unicodedata.normalize("NFKC", text)
         for what, start, value in _private(folded):
             sure = what not in ("mobile phone number", "personal e-mail address")
-            own = not sure and part == "answer" and _own(folded[:start])
+            own = not sure and part == "answer" and _own(folded[max(0, start - 60) : start])
             level: Level = "note" if own else "warn"
             says = (
                 f"A {what} stands where a shop gives its own contacts"

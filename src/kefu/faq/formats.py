@@ -20,12 +20,14 @@ _HTML = re.compile(
     re.IGNORECASE,
 )
 _MARKDOWN = re.compile(
-    r"\*\*[^*\n]+\*\*|!?\[[^\]\n]*\]\((https?:|/|#|mailto:|tel:)[^)\n]*\)|^#{1,6}\s+\S|^```|^>\s+\S|`[^`\n]+`"
+    r"\*\*[^*\n]+\*\*|!?\[[^\]\n]{0,200}\]\((https?:|/|#|mailto:|tel:)|^#{1,6}\s+\S|^```|^>\s+\S|`[^`\n]+`"
     r"|^\|.+\|$|~~[^~\n]+~~",
     re.MULTILINE,
 )
 _ESCAPED = re.compile(r"(?<![A-Za-z0-9:\\])\\[nrt]|\\[nr](?![A-Za-z])|\\\"|\\/")
-_RTF = re.compile(r"\\(?:par|rtf1|fs\d+|b0?)\b|\{\\|\[(b|url|color|img)[^\]]*\].*?\[/\1\]", re.I)
+_RTF = re.compile(
+    r"\\(?:par|rtf1|fs\d+|b0?)\b|\{\\|\[(b|url|color|img)[^\]]{0,200}\].{0,500}?\[/\1\]", re.I
+)
 _FULL = re.compile(r"[０-９Ａ-Ｚａ-ｚ]")
 _HALF = re.compile(r"[0-9A-Za-z]")
 _TAGS: tuple[tuple[str, Callable[[str], bool], str], ...] = (

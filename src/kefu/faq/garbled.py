@@ -20,7 +20,7 @@ _ESCAPES = re.compile(
     r"(?:\\u[0-9a-fA-F]{4}){2,}|(?:\\x[0-9a-fA-F]{2}){3,}|(?:&#x?[0-9a-fA-F]{3,6};){2,}"
     r"|(?:%[EeCcBb][0-9A-Fa-f](?:%[0-9A-Fa-f]{2}){2}){2,}"
 )
-_LINK = re.compile(r"[!-~]+[/?=][!-~]*%[0-9A-Fa-f]{2}[!-~]*")  # where such codes are at home
+_WORD = re.compile(r"[!-~]+")
 _LOST = re.compile(r"\?{4,}|(?<=[\u4e00-\u9fff])\?{2,}(?=[\u4e00-\u9fff])|(?:\?[，。、]?){5,}")
 _PRIVATE = re.compile("[\ue000-\uf8ff]")
 # (what happened, codec that was wrongly used, codec that is right)
@@ -36,7 +36,10 @@ _MISTAKES = (
 
 def diagnose(text: str) -> tuple[str, str] | None:
     """(what happened, how the text may have read, or nothing), or None for a sound text."""
-    text = _LINK.sub(" ", text)
+    if "%" in text:  # such codes are at home in links
+        text = _WORD.sub(
+            lambda word: " " if re.search("[/?=]", word.group()) else word.group(), text
+        )
     if text.isascii():
         hit = _ESCAPES.search(text)
         if hit:

@@ -14,15 +14,15 @@ from . import columns
 from .parsed import Parsed, Row
 from .tables import Grid, extract, layout
 
-_HEADING = re.compile(r" {0,3}(#{1,6})\s+(.*?)\s*#*\s*$")
+_HEADING = re.compile(r" {0,3}(#{1,6})\s+(.*)$")
 _Q = re.compile(
-    r"\s*(?:[-*+]\s+|#{1,6}\s+|>\s*|\d+[.)]\s+)?(?:\*\*|__)?\s*"
-    r"(?:Q|問題?|问题?|提問|提问|Question)\s*\d{0,4}\s*(?:\*\*|__)?\s*[:：.．、)）]\s*(?:\*\*|__)?(.*)$",
+    r"\s{0,4}(?:[-*+]\s{1,4}|#{1,6}\s{1,4}|>\s{0,4}|\d+[.)]\s{1,4})?(?:\*\*|__)?\s{0,4}"
+    r"(?:Q|問題?|问题?|提問|提问|Question)\s{0,4}\d{0,4}\s{0,4}(?:\*\*|__)?\s{0,4}[:：.．、)）]\s{0,4}(?:\*\*|__)?(.*)$",
     re.IGNORECASE,
 )
 _A = re.compile(
-    r"\s*(?:[-*+]\s+|#{1,6}\s+|>\s*)?(?:\*\*|__)?\s*"
-    r"(?:A|Ans|答案?|答覆|答复|回答|回覆|回复|Answer)\s*\d{0,4}\s*(?:\*\*|__)?\s*[:：.．、)）]\s*(?:\*\*|__)?(.*)$",
+    r"\s{0,4}(?:[-*+]\s{1,4}|#{1,6}\s{1,4}|>\s{0,4})?(?:\*\*|__)?\s{0,4}"
+    r"(?:A|Ans|答案?|答覆|答复|回答|回覆|回复|Answer)\s{0,4}\d{0,4}\s{0,4}(?:\*\*|__)?\s{0,4}[:：.．、)）]\s{0,4}(?:\*\*|__)?(.*)$",
     re.IGNORECASE,
 )
 _BOLD = re.compile(r"\s*(?:[-*+]\s+|\d+[.)、]\s*)?(?:\*\*|__)(.+?)(?:\*\*|__)\s*$")
@@ -78,7 +78,7 @@ def _labelled(lines: list[str]) -> Parsed | None:
             pieces[-1].answer.append(replied.group(1).removesuffix("**"))
             answering = True
         elif heading and (answering or not pieces):
-            topic = heading.group(2)
+            topic = _title(heading)
             answering = False
         elif answering:
             pieces[-1].answer.append(line)
@@ -115,7 +115,7 @@ def _headings(lines: list[str]) -> Parsed | None:
         fenced ^= line.lstrip().startswith(("```", "~~~"))
         heading = None if fenced else _HEADING.match(line)
         if heading:
-            found.append((number, len(heading.group(1)), heading.group(2)))
+            found.append((number, len(heading.group(1)), _title(heading)))
         elif number > 1 and not fenced and re.fullmatch(r"(={3,}|-{3,})\s*", line):
             title = lines[number - 2].strip()
             if title:
@@ -178,6 +178,11 @@ def _finish(pieces: list[_Piece], question: str, answer: str) -> Parsed | None:
             Row(piece.question, body, piece.line, wordings=tuple(wordings), topic=piece.topic)
         )
     return Parsed(rows, "markdown", "", question, answer) if rows else None
+
+
+def _title(heading: re.Match[str]) -> str:
+    """A heading's text without the closing hashes."""
+    return heading.group(2).rstrip().rstrip("#").rstrip()
 
 
 def _bare(title: str) -> str:

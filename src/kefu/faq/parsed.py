@@ -106,8 +106,8 @@ def _strip(rows: list[Row], part: str) -> tuple[list[Row], str]:
     """Removes the mark that at least four of five texts end in; gives the mark back."""
     patterns = (_SEPARATOR, _LABEL) if part == "question" else (_STOP,)
     for pattern in patterns:
-        found = [pattern.search(getattr(row, part)) for row in rows]
-        marks = Counter(hit.group() for hit in found if hit and hit.group())
+        found = [_at_end(pattern, getattr(row, part)) for row in rows]
+        marks = Counter(hit for hit in found if hit)
         if not marks:
             continue
         # Trailing blanks differ where an editor trimmed them, so the marks are compared bare.
@@ -116,13 +116,19 @@ def _strip(rows: list[Row], part: str) -> tuple[list[Row], str]:
         texts = sum(1 for row in rows if getattr(row, part).strip())
         if count >= 0.8 * texts:
             cut = [
-                _with(row, part, getattr(row, part)[: hit.start()])
-                if hit and hit.group().strip() == mark
+                _with(row, part, getattr(row, part)[: -len(hit)])
+                if hit and hit.strip() == mark
                 else row
                 for row, hit in zip(rows, found, strict=True)
             ]
             return cut, marks.most_common(1)[0][0]
     return rows, ""
+
+
+def _at_end(pattern: re.Pattern[str], text: str) -> str:
+    """The mark that a text ends in, or nothing; only the last 80 characters are looked at."""
+    hit = pattern.search(text[-80:])
+    return hit.group() if hit else ""
 
 
 def _with(row: Row, part: str, text: str) -> Row:
