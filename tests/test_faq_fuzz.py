@@ -18,7 +18,7 @@ from kefu.errors import FaqError
 from kefu.faq import check, read
 from kefu.records import Faq
 
-EXAMPLES = 240
+EXAMPLES = 210
 COUNT = {"files": 0, "read": 0, "refused": 0}
 
 _QA = [
@@ -67,7 +67,7 @@ SEEDS: dict[str, list[bytes]] = {
 }  # fmt: skip
 NASTY = [
     *(b"", b"\0", b"\0" * 9, b'"', b"\r", b",,,,", b"\xff\xfe", b"\xef\xbb\xbf", b"\x1a"),
-    *(b"[" * 3000, b"{" * 50, b"-" * 2000, b"9" * 5000, b"A" * 200_000, b"|" * 99, b"#" * 7),
+    *(b"[" * 3000, b"{" * 50, b"-" * 2000, b"9" * 5000, b"A" * 20_000, b"|" * 99, b"#" * 7),
     *(b"1e999", b"NaN", b"null", b'"role":"user"', b"\\ud800", b"</row>", b"<c r='ZZZ9'>"),
     *(b"_x000D_", b"\xa4\x40", b"\x81\x30", b"=cmd|x", "\ufffd\u202e\u200b".encode()),
 ]
