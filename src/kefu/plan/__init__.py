@@ -1,0 +1,11 @@
+"""plan: computes every number of a run from the FAQ and the machine, each with its reason.
+
+Never imports torch and never reads weights: what it says of a model, it computes from the
+model's config. What the run then really does is the business of `train`.
+"""
+
+from .bases import catalogue
+from .machine import probe
+from .maker import make
+
+__all__ = ["catalogue", "make", "probe"]

@@ -1,0 +1,170 @@
+"""The default recipe: a run sized by how often each fact is seen, and in how many wordings."""
+
+from __future__ import annotations
+
+from math import ceil
+
+from ..records import Choice, Mode, Plan
+from . import tables
+from .fit import Fit, candidates, fastest, precisions, too_big
+from .job import YOURS, Job
+from .memory import Engine, Way
+from .reasons import (
+    GIB,
+    compute_reason,
+    count,
+    length_note,
+    parameter_counts,
+)
+from .shape import ALL_LINEAR
+
+TARGETS = (ALL_LINEAR,)
+ENGINE: Engine = "lean"
+
+
+def batch_of(rows: int) -> int:
+    """Examples an optimizer step."""
+    return int(tables.up_to(tables.BATCHES, rows))
+
+
+def rank_of(pairs: int) -> int:
+    """LoRA rank for an FAQ of so many pairs."""
+    return int(tables.up_to(tables.RANKS, pairs))
+
+
+def fit(job: Job) -> Fit | None:
+    """The fastest way to run this job that fits its machine, or None."""
+    return fastest(job.base, job.machine, _ways(job), job.rows)
+
+
+def _rank_table() -> str:
+    *steps, (_, last) = tables.RANKS
+    first = ", ".join(f"rank {rank} up to {pairs}" for pairs, rank in steps)
+    return f"{first}, {last} above"
+
+
+def _ways(job: Job) -> list[Way]:
+    return candidates(
+        precisions(job.base, job.machine, job.settings.precision),
+        batch_of(job.rows.total),
+        job.rows.max_length(),
+        rank_of(job.rows.pairs),
+        TARGETS,
+        False,
+        ENGINE,
+        job.cuda,
+    )
+
+
+def default(job: Job) -> Plan:
+    """The plan of the default recipe. Raises BaseError where nothing fits."""
+    rows, said, base = job.rows, job.settings, job.base
+    best = fit(job)
+    if best is None:
+        raise too_big(base, job.machine, _ways(job), rows)
+    way = best.way
+    passes = tables.passes(said.thorough, rows.pairs, rows.wordings)
+    batch = batch_of(rows.total)
+    steps = max(1, ceil(passes * rows.total / batch))
+    exposures = steps * batch * rows.answered / rows.total / rows.pairs
+    rate = tables.up_to(tables.RATES, base.shape.parameters)
+    warmup = max(1, round(tables.WARM_UP * steps))
+    save_every = max(5, ceil(steps / tables.SAVES))
+    trainable, total = parameter_counts(base, way.rank, TARGETS)
+    forecast = best.forecast(base, steps)
+    used = f"{forecast.memory / GIB:.1f} of {job.machine.memory / GIB:.1f} GiB"
+    few = "" if rows.wordings >= 3 else " More wordings a question would help more than more steps."
+    if said.precision != "auto":
+        precision = YOURS
+    elif way.precision == "nf4":
+        precision = f"In 4 bits the base fits this machine best: {used} in use."
+    elif way.precision == "fp32":
+        precision = f"{compute_reason(base, job.machine, 'fp32')} {used} in use."
+    else:
+        precision = f"The base fits in 16 bits ({used}), which is faster than 4 bits."
+    mode: Mode = "verbatim" if said.mode == "auto" else said.mode
+    template = "chat" if base.chat else "plain"
+    return Plan(
+        recipe=Choice(
+            "default",
+            "Sized by how often each fact is seen and in how many wordings, not by epochs.",
+        ),
+        template=Choice(
+            template,
+            "The base brings its own chat format, which serving engines use too."
+            if base.chat
+            else "The base has no chat format of its own, so it gets kefu's plain one.",
+        ),
+        precision=Choice(way.precision, precision),
+        compute=Choice(way.compute, compute_reason(base, job.machine, way.compute)),
+        engine=Choice(
+            ENGINE, "The same mathematics as TRL's trainer without its waiting between kernels."
+        ),
+        rank=Choice(
+            way.rank,
+            f"{count(rows.pairs, 'answer')} to remember: {_rank_table()}.",
+        ),
+        alpha=Choice(
+            2 * way.rank, "Twice the rank, so that the learning rate suits every rank alike."
+        ),
+        dropout=Choice(0.0, "The facts are to be known by heart, so nothing is dropped."),
+        targets=Choice(
+            TARGETS, "All linear layers: facts are kept in the MLPs, not in attention alone."
+        ),
+        learning_rate=Choice(
+            rate,
+            f"For a base of {base.shape.parameters / 1e9:.2f} billion parameters; "
+            "smaller bases need larger steps.",
+        ),
+        warmup=Choice(warmup, f"{tables.WARM_UP:.0%} of the steps, so that the first do no harm."),
+        scheduler=Choice("cosine", "Falls to zero, so that the last steps only polish."),
+        micro_batch=Choice(
+            way.micro_batch,
+            f"The fastest that fits, {used}; × {way.accumulation} accumulated = {batch} examples "
+            "a step whatever the machine.",
+        ),
+        accumulation=Choice(
+            way.accumulation,
+            f"{way.micro_batch} × {way.accumulation} = {batch}: "
+            f"{count(rows.total, 'row')} call for {batch} examples a step.",
+        ),
+        exposures=Choice(
+            round(exposures, 1),
+            f"{said.thorough}: each of the {rows.wordings:.1f} wordings a fact has is seen "
+            f"{exposures / rows.wordings:.1f} times.{few}",
+        ),
+        steps=Choice(
+            steps,
+            f"{count(rows.answered, 'wording')} and {count(rows.handed_over, 'question')} to hand "
+            f"over, {passes:.1f} times each, {batch} a step.",
+        ),
+        max_length=Choice(
+            way.length,
+            f"{length_note(rows)}, and a margin. Longer rows are refused, never cut.",
+        ),
+        checkpointing=Choice(
+            way.checkpointing,
+            "Recomputing the layers makes room at the price of a third more time."
+            if way.checkpointing
+            else "Not needed: everything fits without recomputing the layers.",
+        ),
+        save_every=Choice(save_every, "At most a tenth of the work is lost if the power fails."),
+        keep=Choice(2, "The newest, and the one before in case the newest is damaged."),
+        log_every=Choice(1, "Every step, so that trouble is seen at once."),
+        answer_only_loss=Choice(True, "The bot is to learn the answers, not to write questions."),
+        mode=Choice(
+            mode,
+            "Answers only with the FAQ's own text, word for word, so that no fact is invented."
+            if said.mode == "auto"
+            else YOURS,
+        ),
+        hand_over_share=Choice(
+            tables.HAND_OVER_SHARE,
+            f"One row in {1 / tables.HAND_OVER_SHARE:.0f} is a question that a person should "
+            "answer, so that the bot learns to say so.",
+        ),
+        trainable=trainable,
+        total=total,
+        forecast=forecast,
+        **job.shared(),
+    )

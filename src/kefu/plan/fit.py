@@ -1,0 +1,165 @@
+"""Chooses how to run a training step: the fastest way that fits the machine's memory.
+
+Every way has the same effective batch, so the choice never changes what is learnt, only the
+precision of the frozen base does, and that is said. Does not know the past of this machine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..errors import BaseError, SettingsError
+from ..records import Forecast, Machine, Precision
+from .bases import Base, catalogue
+from .machine import rates
+from .memory import Compute, Engine, Parts, Way, parts
+from .rows import Rows
+from .timing import run_seconds, step_seconds
+
+GIB = 2**30
+PADDING = 0.35
+"""Of the way from the mean row to the longest, how far padding lengthens a batch's rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """A way, what it needs, and how long a step takes."""
+
+    way: Way
+    parts: Parts
+    step: float
+
+    def forecast(self, base: Base, steps: int) -> Forecast:
+        """Bytes by part, and seconds of a run of `steps`."""
+        p = self.parts
+        return Forecast(
+            weights=p.weights,
+            adapters=p.adapters,
+            gradients=p.gradients,
+            optimizer=p.optimizer,
+            activations=p.activations,
+            logits=p.logits,
+            overhead=p.overhead,
+            seconds=run_seconds(steps, self.step, base.shape, self.way),
+        )
+
+
+def room(machine: Machine) -> int:
+    """Bytes that a plan may fill."""
+    table = rates()["gpu" if machine.device == "cuda" else "cpu"]
+    return int(machine.memory * float(table["usable"]))
+
+
+def assess(base: Base, machine: Machine, way: Way, rows: Rows) -> Fit:
+    """What one way needs, and how long it takes."""
+    mean = min(rows.mean, way.length)
+    if way.engine == "trl":
+        tokens = mean + (way.length - mean) * PADDING * (1 - 1 / way.micro_batch)
+        labelled = tokens
+    else:
+        tokens, labelled = mean, rows.labelled
+    step = step_seconds(base.shape, way, machine, tokens=tokens, labelled=labelled)
+    return Fit(way, parts(base.shape, way), step)
+
+
+def precisions(
+    base: Base, machine: Machine, wanted: str = "auto"
+) -> tuple[tuple[Precision, Compute], ...]:
+    """The pairs (precision of the base, precision of the arithmetic) that this machine allows.
+
+    Raises SettingsError where `wanted` is not among them.
+    """
+    gemma = base.shape.model_type.startswith("gemma")
+    half: Compute = "bf16" if machine.bf16 else "fp16"
+    options: tuple[tuple[Precision, Compute], ...]
+    if machine.device == "cpu":
+        best: Compute = "bf16" if machine.bf16 else "fp32"
+        options = (("fp32", "fp32"), ("bf16", "bf16"), ("nf4", best))
+    elif half == "fp16" and gemma:
+        options = (("fp32", "fp32"), ("nf4", "fp32"))
+    elif half == "fp16":
+        options = (("fp16", "fp16"), ("nf4", "fp16"), ("fp32", "fp32"))
+    else:
+        options = (("bf16", "bf16"), ("nf4", "bf16"), ("fp16", "fp16"), ("fp32", "fp32"))
+    if wanted == "auto":
+        # A processor packs no 4-bit numbers fast, and fp32 is never the quick way on a card.
+        keep = {"fp32", "bf16"} if machine.device == "cpu" else {half, "nf4"}
+        keep |= {"fp32"} if gemma and half == "fp16" else set()
+        return tuple(o for o in options if o[0] in keep)
+    chosen = tuple(o for o in options if o[0] == wanted)
+    if not chosen:
+        able = ", ".join(f"`{p}`" for p, _ in options)
+        why = " (Gemma overflows in fp16)" if gemma and wanted == "fp16" else ""
+        raise SettingsError(
+            f"`precision = {wanted!r}` does not work with {base.name} on {machine.name}{why}.",
+            f'Write `precision = "auto"`, or one of {able}.',
+        )
+    return chosen
+
+
+def candidates(
+    options: tuple[tuple[Precision, Compute], ...],
+    batch: int,
+    length: int,
+    rank: int,
+    targets: tuple[str, ...],
+    dropout: bool,
+    engine: Engine,
+    cuda: bool,
+) -> list[Way]:
+    """All ways to make steps of `batch` examples."""
+    return [
+        Way(
+            precision=precision,
+            compute=compute,
+            micro_batch=micro,
+            length=length,
+            checkpointing=checkpointing,
+            rank=rank,
+            targets=targets,
+            dropout=dropout,
+            engine=engine,
+            accumulation=batch // micro,
+            cuda=cuda,
+        )
+        for precision, compute in options
+        for micro in range(batch, 0, -1)
+        if batch % micro == 0
+        for checkpointing in (False, True)
+    ]
+
+
+def fastest(base: Base, machine: Machine, ways: list[Way], rows: Rows) -> Fit | None:
+    """The fastest of the ways that fit; of ways within 2 % of it, the one with least memory."""
+    fits = [
+        f for way in ways if (f := assess(base, machine, way, rows)).parts.total <= room(machine)
+    ]
+    if not fits:
+        return None
+    best = min(f.step for f in fits)
+    return min((f for f in fits if f.step <= best * 1.02), key=lambda f: f.parts.total)
+
+
+def too_big(base: Base, machine: Machine, ways: list[Way], rows: Rows) -> BaseError:
+    """The error for a base of which no way fits, with what would."""
+    least = min(assess(base, machine, way, rows).parts.total for way in ways)
+    smaller = [
+        other
+        for other in catalogue()
+        if other.shape.parameters < base.shape.parameters and _fits(other, machine, ways[-1], rows)
+    ]
+    advice = "Use a machine with more memory."
+    if smaller:
+        best = max(smaller, key=lambda b: b.shape.parameters)
+        advice = f'What would fit is `base = "{best.name}"`, or a machine with more memory.'
+    if ways[-1].precision != "nf4" and machine.device == "cuda":
+        advice = f'Write `precision = "auto"` to let 4 bits be chosen. {advice}'
+    return BaseError(
+        f"{base.name} does not fit: even one row at a time needs {least / GIB:.1f} GiB, and "
+        f"{machine.name} has {room(machine) / GIB:.1f} GiB to use.",
+        advice,
+    )
+
+
+def _fits(base: Base, machine: Machine, way: Way, rows: Rows) -> bool:
+    return parts(base.shape, way).total <= room(machine)

@@ -1,0 +1,180 @@
+"""Peak memory of a LoRA training step, part by part, from a base's shape alone.
+
+Counts what autograd keeps in the modelling code of transformers with PEFT's adapters under
+autocast. Does not know the allocator's luck: that is one constant (`forecast.toml`), as are the
+driver's own needs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ..records import Precision
+from .machine import rates
+from .shape import Block, Shape
+
+Compute = Literal["bf16", "fp16", "fp32"]
+Engine = Literal["trl", "lean"]
+
+BYTES: dict[str, int] = {"fp32": 4, "bf16": 2, "fp16": 2}
+NF4_BLOCK = 64
+"""Weights that share one scale (bitsandbytes' default)."""
+NF4_SECOND_BLOCK = 256
+"""Scales that share one scale of theirs, with double quantisation (Dettmers et al. 2023)."""
+LOGIT_ROWS = 1024
+"""Rows of logits that the lean engine makes at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One way to run a training step."""
+
+    precision: Precision
+    compute: Compute
+    micro_batch: int
+    length: int
+    """Tokens of a row, padding included."""
+    checkpointing: bool
+    rank: int
+    targets: tuple[str, ...]
+    dropout: bool
+    engine: Engine = "trl"
+    accumulation: int = 1
+    padded: bool = True
+    """Whether rows of one micro-batch differ in length, so that attention needs a mask."""
+    cuda: bool = True
+
+    @property
+    def tokens(self) -> int:
+        """Of one micro-batch."""
+        return self.micro_batch * self.length
+
+    @property
+    def mixed(self) -> bool:
+        """Whether fp32 adapters meet half-precision activations."""
+        return BYTES[self.compute] == 2
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Bytes. Their sum without `overhead` is what torch calls allocated at the peak."""
+
+    weights: int
+    adapters: int
+    gradients: int
+    optimizer: int
+    activations: int
+    logits: int
+    overhead: int
+
+    @property
+    def allocated(self) -> int:
+        return (
+            self.weights
+            + self.adapters
+            + self.gradients
+            + self.optimizer
+            + self.activations
+            + self.logits
+        )
+
+    @property
+    def total(self) -> int:
+        return self.allocated + self.overhead
+
+
+def weights(shape: Shape, precision: Precision, compute: Compute) -> int:
+    """Bytes of the frozen base. Embeddings, head and norms are never quantised."""
+    if precision != "nf4":
+        return shape.parameters * BYTES[precision]
+    small = 0
+    for block in shape.blocks:
+        for linear in block.linears:
+            packed = -(-linear.weights // 2)
+            scales = -(-linear.weights // NF4_BLOCK)
+            second = -(-scales // NF4_SECOND_BLOCK) * 4
+            tables = 2048  # two code books and an offset, a matrix
+            small += block.count * (packed + scales + second + tables)
+    return small + (shape.parameters - shape.linear_weights) * BYTES[compute]
+
+
+def kept(shape: Shape, block: Block, way: Way) -> int:
+    """Bytes a token that autograd keeps of one layer, without checkpointing."""
+    c = BYTES[way.compute]
+    q, kv = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+    # A norm works in fp32 and keeps its fp32 input.
+    total = block.norms * 4 * shape.hidden
+    if block.head_norms:
+        total += 4 * (q + kv)
+    masked = way.padded and way.micro_batch > 1 and way.engine == "trl"
+    # Queries, keys and values after rotation; with a mask, keys and values once a head.
+    total += c * (3 * q if masked else q + 2 * kv)
+    total += c * q + 4 * shape.heads  # attention's result, and its log-sum-exp
+    total += 3 * c * shape.intermediate  # gate, activated gate, up
+    shared: set[str] = set()
+    for linear in shape.targeted(block, way.targets):
+        total += c * way.rank
+        # bitsandbytes' adapters read the tensor itself; others an fp32 copy cast back.
+        own = way.dropout or (way.mixed and way.precision != "nf4" and way.engine == "trl")
+        if own or linear.reads not in shared:
+            total += c * linear.inputs
+        shared.add(linear.reads)
+        if way.dropout:
+            total += linear.inputs  # the mask, a byte an element
+    return total
+
+
+def parts(shape: Shape, way: Way) -> Parts:
+    """Every part of the peak, bytes."""
+    c = BYTES[way.compute]
+    trainable = shape.trainable(way.rank, way.targets)
+    tokens = way.tokens
+    layer_peak = max(kept(shape, b, way) for b in shape.blocks)
+    if way.checkpointing:
+        saved = tokens * shape.layers * c * shape.hidden
+        again = tokens * layer_peak
+    else:
+        saved = tokens * sum(b.count * kept(shape, b, way) for b in shape.blocks)
+        again = 0
+    saved += tokens * (4 + 3 * c) * shape.hidden  # last norm, last hidden states, embeddings
+    logits, held = _logits(shape, way)
+    # At the end of the forward pass everything saved and the logits are there at once; in the
+    # backward pass of a layer its gradients, and its largest matrix when that was 4-bit.
+    largest = max(m.weights for b in shape.blocks for m in b.linears)
+    working = tokens * c * (3 * shape.intermediate + 2 * shape.hidden)
+    working += c * largest if way.precision == "nf4" else 0
+    top, below = saved + logits, saved + again + working + held
+    if top >= below:
+        activations, logit_part = saved, logits
+    else:
+        activations, logit_part = saved + again + working, held
+    # fp32 adapters; under autocast their half-precision copies live as long as the graph.
+    adapters = trainable * (6 if way.mixed else 4)
+    table = rates()["gpu" if way.cuda else "cpu"]
+    frozen = weights(shape, way.precision, way.compute)
+    moving = adapters + 12 * trainable + activations + logit_part
+    overhead = int(table["context"]) + int(float(table["fragmentation"]) * (frozen // 4 + moving))
+    if way.cuda:
+        activations += int(table["workspace"])
+    return Parts(
+        weights=frozen,
+        adapters=adapters,
+        gradients=4 * trainable,
+        optimizer=8 * trainable,
+        activations=activations,
+        logits=logit_part,
+        overhead=overhead,
+    )
+
+
+def _logits(shape: Shape, way: Way) -> tuple[int, int]:
+    """(bytes at the loss, bytes still held when the layers run backwards)."""
+    c = BYTES[way.compute]
+    if way.engine == "lean":
+        rows = min(way.tokens, LOGIT_ROWS)
+        return rows * shape.vocab * (c + 8), way.tokens * shape.hidden * c
+    # Logits, their fp32 copy, its log-softmax and the gradient of that; the fp32 copy of fp32
+    # logits is no copy.
+    held = way.tokens * shape.vocab * c
+    return held + way.tokens * shape.vocab * 12, held

@@ -1,0 +1,78 @@
+"""How long a training step takes, from a base's shape and a machine's rates.
+
+A roofline with three terms: arithmetic, the bytes of the weights, and the time that Python
+needs to launch it all. The start of training corrects it with what it measures.
+"""
+
+from __future__ import annotations
+
+from ..records import Machine
+from .machine import rates
+from .memory import BYTES, Way
+from .shape import Shape
+
+
+def step_seconds(
+    shape: Shape, way: Way, machine: Machine, *, tokens: float, labelled: float
+) -> float:
+    """Seconds of one optimizer step.
+
+    `tokens` is the mean of a row as the engine sees it (padding included), `labelled` the mean
+    number of rows of logits that it makes for it.
+    """
+    launch = rates()["launch"][way.engine]
+    a_row = flops(shape, way, tokens, labelled)
+    batch = way.micro_batch
+    compute = batch * a_row / _rate(way, machine)
+    moved = _moved(shape, way) / machine.bandwidth
+    # A 4-bit matrix is unpacked before it is used, others are read while it is used.
+    busy = compute + moved if way.precision == "nf4" else max(compute, moved) * 1.1
+    host = 0.0
+    if way.cuda:
+        host = shape.layers * (launch["layer"] + (launch["nf4"] if way.precision == "nf4" else 0))
+        if way.checkpointing:
+            host *= launch["checkpointing"]
+    return float(way.accumulation * max(busy, host + 0.1 * busy) + launch["step"])
+
+
+def run_seconds(steps: int, step: float, shape: Shape, way: Way) -> float:
+    """Seconds of a run: start, loading and steps."""
+    launch = rates()["launch"][way.engine]
+    loading = shape.parameters * 2 / 1e9
+    return float(launch["start"]) + loading + steps * step
+
+
+def flops(shape: Shape, way: Way, tokens: float, labelled: float) -> float:
+    """Floating-point operations of one row, forwards and backwards.
+
+    A frozen matrix costs 2 an element forwards and 2 backwards (no gradient of its own), an
+    adapter 2 + 4; checkpointing runs the layers forwards once more.
+    """
+    matrices = 2.0 * shape.linear_weights
+    width = shape.heads * shape.head_dim
+    attention = 2.0 * tokens * width * shape.layers  # causal: half of the 4 of a full one
+    adapters = 2.0 * shape.trainable(way.rank, way.targets)
+    forwards = matrices + attention + adapters
+    backwards = matrices + 2 * attention + 2 * adapters
+    again = forwards if way.checkpointing else 0.0
+    head = 4.0 * shape.vocab * shape.hidden
+    return tokens * (forwards + backwards + again) + labelled * head
+
+
+def _rate(way: Way, machine: Machine) -> float:
+    if not way.cuda:
+        table = rates()["cpu"]
+        factor = table["bf16_faster"] if machine.bf16 else table["bf16_emulated"]
+        return machine.flops * float(factor if way.compute == "bf16" else 1.0)
+    if way.compute == "fp32":
+        return machine.flops / float(rates()["gpu"]["fp32_slower"])
+    return machine.flops
+
+
+def _moved(shape: Shape, way: Way) -> float:
+    """Bytes of weights that a micro-batch reads and writes."""
+    passes = 3 if way.checkpointing else 2
+    c = BYTES[way.compute]
+    head = shape.vocab * shape.hidden * c * 2
+    each = 0.52 + 2 * c if way.precision == "nf4" else BYTES[way.precision]
+    return passes * each * shape.linear_weights + head
