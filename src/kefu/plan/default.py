@@ -20,6 +20,8 @@ from .shape import ALL_LINEAR
 
 TARGETS = (ALL_LINEAR,)
 ENGINE: Engine = "lean"
+LONG = 2 * 3600.0
+"""Seconds from which on a run on a processor gets a word about it."""
 
 
 def batch_of(rows: int) -> int:
@@ -72,6 +74,10 @@ def default(job: Job) -> Plan:
     save_every = max(5, ceil(steps / tables.SAVES))
     trainable, total = parameter_counts(base, way.rank, TARGETS)
     forecast = best.forecast(base, steps)
+    shared = job.shared()
+    if not job.cuda and forecast.seconds > LONG:
+        slow = f"It will take about {forecast.seconds / 3600:.0f} hours here, on a GPU minutes."
+        shared["base"] = Choice(base.name, f"{job.base_because} {slow}")
     used = f"{forecast.memory / GIB:.1f} of {job.machine.memory / GIB:.1f} GiB"
     few = "" if rows.wordings >= 3 else " More wordings a question would help more than more steps."
     if said.precision != "auto":
@@ -166,5 +172,5 @@ def default(job: Job) -> Plan:
         trainable=trainable,
         total=total,
         forecast=forecast,
-        **job.shared(),
+        **shared,
     )

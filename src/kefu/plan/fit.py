@@ -55,9 +55,9 @@ def assess(base: Base, machine: Machine, way: Way, rows: Rows) -> Fit:
     mean = min(rows.mean, way.length)
     if way.engine == "trl":
         tokens = mean + (way.length - mean) * PADDING * (1 - 1 / way.micro_batch)
-        labelled = tokens
     else:
-        tokens, labelled = mean, rows.labelled
+        tokens = mean
+    labelled = rows.labelled if way.answer_only else mean
     step = step_seconds(base.shape, way, machine, tokens=tokens, labelled=labelled)
     return Fit(way, parts(base.shape, way), step)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..records import Choice, Faq, Machine
-from ..settings import Settings
 from .bases import Base
 from .rows import Rows
+
+if TYPE_CHECKING:
+    from ..settings import Settings
 
 YOURS = "You set this."
 
@@ -31,7 +33,7 @@ class Job:
     def shared(self) -> dict[str, Any]:
         """The fields of a Plan that come from the settings alone, whatever the recipe."""
         said = self.settings
-        usual = Settings.model_fields
+        usual = type(said).model_fields
         persona = (
             "No system prompt: a serving engine then has nothing to forget or to add."
             if not said.persona

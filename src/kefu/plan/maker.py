@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import FaqError, SettingsError
 from ..records import Example, Faq, Machine, Plan
-from ..settings import Settings
 from . import default, tables, tutorial
 from .bases import Base, catalogue, resolve
 from .job import YOURS, Job
 from .reasons import base_note
 from .rows import Rows, measure
+
+if TYPE_CHECKING:
+    from ..settings import Settings
 
 CPU_BASE = "gemma-3-270m"
 TUTORIAL_BASE = "Qwen/Qwen-7B"

@@ -22,8 +22,8 @@ NF4_BLOCK = 64
 """Weights that share one scale (bitsandbytes' default)."""
 NF4_SECOND_BLOCK = 256
 """Scales that share one scale of theirs, with double quantisation (Dettmers et al. 2023)."""
-LOGIT_ROWS = 1024
-"""Rows of logits that the lean engine makes at a time."""
+LOGIT_ROWS = 256
+"""Rows of logits made at a time where they are made in pieces."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,10 @@ class Way:
     padded: bool = True
     """Whether rows of one micro-batch differ in length, so that attention needs a mask."""
     cuda: bool = True
+    answer_only: bool = True
+    """Whether only the answers' tokens bear a loss."""
+    full_logits: bool = False
+    """Whether all logits are made at once, as plain transformers does; neither engine does."""
 
     @property
     def tokens(self) -> int:
@@ -53,7 +57,13 @@ class Way:
     @property
     def mixed(self) -> bool:
         """Whether fp32 adapters meet half-precision activations."""
-        return BYTES[self.compute] == 2
+        return BYTES[self.compute] == 2 and self.adapter_bytes == 4
+
+    @property
+    def adapter_bytes(self) -> int:
+        """Of one adapter weight. TRL keeps the adapters of a 4-bit base in bf16."""
+        small = self.engine == "trl" and self.precision == "nf4" and not self.full_logits
+        return 2 if small and BYTES[self.compute] == 2 else 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,32 +159,26 @@ def parts(shape: Shape, way: Way) -> Parts:
         activations, logit_part = saved, logits
     else:
         activations, logit_part = saved + again + working, held
-    # fp32 adapters; under autocast their half-precision copies live as long as the graph.
-    adapters = trainable * (6 if way.mixed else 4)
+    # Under autocast the half-precision copies of fp32 adapters live as long as the graph.
+    adapters = trainable * (way.adapter_bytes + (2 if way.mixed else 0))
+    gradients, optimizer = way.adapter_bytes * trainable, 2 * way.adapter_bytes * trainable
     table = rates()["gpu" if way.cuda else "cpu"]
     frozen = weights(shape, way.precision, way.compute)
-    moving = adapters + 12 * trainable + activations + logit_part
+    moving = adapters + gradients + optimizer + activations + logit_part
     overhead = int(table["context"]) + int(float(table["fragmentation"]) * (frozen // 4 + moving))
     if way.cuda:
         activations += int(table["workspace"])
-    return Parts(
-        weights=frozen,
-        adapters=adapters,
-        gradients=4 * trainable,
-        optimizer=8 * trainable,
-        activations=activations,
-        logits=logit_part,
-        overhead=overhead,
-    )
+    return Parts(frozen, adapters, gradients, optimizer, activations, logit_part, overhead)
 
 
 def _logits(shape: Shape, way: Way) -> tuple[int, int]:
     """(bytes at the loss, bytes still held when the layers run backwards)."""
     c = BYTES[way.compute]
-    if way.engine == "lean":
+    if not way.full_logits:
+        # One piece with its fp32 copy and gradient, and the gradient of the hidden states.
         rows = min(way.tokens, LOGIT_ROWS)
-        return rows * shape.vocab * (c + 8), way.tokens * shape.hidden * c
-    # Logits, their fp32 copy, its log-softmax and the gradient of that; the fp32 copy of fp32
-    # logits is no copy.
+        held = way.tokens * shape.hidden * (c + 4)
+        return rows * shape.vocab * (c + 8) + held, held
+    # Logits, their fp32 copy, its log-softmax and the gradient of that.
     held = way.tokens * shape.vocab * c
     return held + way.tokens * shape.vocab * 12, held

@@ -8,8 +8,10 @@ pair, 25 exposures: known by heart, and 10 of 20. The rest is to be tuned.
 from __future__ import annotations
 
 from math import log
+from typing import TYPE_CHECKING
 
-from ..settings import Thoroughness
+if TYPE_CHECKING:  # the settings' own library is slow to import, and a forecast needs none
+    from ..settings import Thoroughness
 
 FEW, MANY = 20, 100
 """Pairs. Below FEW the first column of PASSES holds, above MANY the second, between them a

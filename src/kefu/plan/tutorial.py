@@ -48,6 +48,7 @@ def _way(job: Job) -> Way:
         engine="trl",
         accumulation=ACCUMULATION,
         cuda=job.cuda,
+        answer_only=False,
     )
 
 
