@@ -46,6 +46,8 @@ class Way:
     cuda: bool = True
     answer_only: bool = True
     """Whether only the answers' tokens bear a loss."""
+    adapters: Literal["", "fp32"] = ""
+    """In which adapters are kept; empty for what the engine does."""
     full_logits: bool = False
     """Whether all logits are made at once, as plain transformers does; neither engine does."""
 
@@ -62,7 +64,9 @@ class Way:
     @property
     def adapter_bytes(self) -> int:
         """Of one adapter weight. TRL keeps the adapters of a 4-bit base in bf16."""
-        small = self.engine == "trl" and self.precision == "nf4" and not self.full_logits
+        if self.adapters == "fp32":
+            return 4
+        small = self.engine == "trl" and self.precision == "nf4"
         return 2 if small and BYTES[self.compute] == 2 else 4
 
 
