@@ -130,12 +130,13 @@ def kept(shape: Shape, block: Block, way: Way) -> int:
     for linear in shape.targeted(block, way.targets):
         total += c * way.rank
         # bitsandbytes' adapters read the tensor itself; others an fp32 copy cast back.
-        own = way.dropout or (way.mixed and way.precision != "nf4" and way.engine == "trl")
+        shares = way.precision == "nf4" and way.cuda
+        own = way.dropout or (way.mixed and not shares and way.engine == "trl")
         if own or linear.reads not in shared:
             total += c * linear.inputs
         shared.add(linear.reads)
         if way.dropout:
-            total += linear.inputs  # the mask, a byte an element
+            total += linear.inputs * (1 if way.cuda else 4)  # the mask, an element
     return total
 
 
