@@ -126,7 +126,9 @@ def kept(shape: Shape, block: Block, way: Way) -> int:
     total += c * (3 * q if masked else q + 2 * kv)
     total += c * q + 4 * shape.heads  # attention's result, and its log-sum-exp
     total += 3 * c * shape.intermediate  # gate, activated gate, up
-    shared: set[str] = set()
+    if any(m.outputs == q + 2 * kv and m.reads == "attention-in" for m in block.linears):
+        total += c * (q + kv)  # values are a view of the fused product, and keep all of it
+    shared = {"attention-out"}  # kept by attention itself already
     for linear in shape.targeted(block, way.targets):
         total += c * way.rank
         # bitsandbytes' adapters read the tensor itself; others an fp32 copy cast back.
