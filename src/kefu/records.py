@@ -392,6 +392,10 @@ class Candidate:
     last_token: float = 0.0
     """Median seconds."""
     last_token_p95: float = 0.0
+    gained: int = 0
+    """Of a control: questions that the run got right and it got wrong."""
+    lost: int = 0
+    """Of a control: questions that it got right and the run got wrong."""
 
 
 @dataclass(frozen=True, slots=True)
