@@ -1,0 +1,127 @@
+"""Says the same question in another sentence: 可以X嗎 as 想X，可以嗎, 如何X as X要怎麼做.
+
+Takes a sentence apart by its question words alone (`data/frames_zh.toml`); the words
+between them are carried over unread.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+from .registry import Draft, Generator, Rule, make, on_side
+
+SHORT = 14
+"""Letters of a question's own words up to which a template marked ~ still reads well."""
+_SENTENCE = re.compile(r"[^？?！!。；;\n]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A shape of question and the other shapes for it."""
+
+    name: str
+    match: re.Pattern[str]
+    unless: re.Pattern[str] | None
+    say: tuple[Rule[str], ...]
+
+
+@cache
+def table(language: str) -> tuple[Frame, ...]:
+    """The shipped frames of a language, with the macros of the file put in."""
+    raw = files(__package__).joinpath("data", f"frames_{language}.toml").read_text("utf-8")
+    data = tomllib.loads(raw)
+    made = []
+    for item in data["frame"]:
+        for name, value in data["macros"].items():
+            item["match"] = item["match"].replace(f"<{name}>", value)
+            item["unless"] = item.get("unless", "").replace(f"<{name}>", value)
+        made.append(
+            Frame(
+                item["name"],
+                re.compile(item["match"], re.I),
+                re.compile(item["unless"], re.I) if item["unless"] else None,
+                tuple(make("frame", f"{item['name']}:{say}", say) for say in item["say"]),
+            )
+        )
+    return tuple(made)
+
+
+def frames(text: str, side: Generator, language: str = "zh") -> list[tuple[Rule[str], str]]:
+    """Every rule that fits one of the text's sentences, with the text that it gives."""
+    found: list[tuple[Rule[str], str]] = []
+    for sentence in _SENTENCE.finditer(text):
+        whole = sentence.group().strip()
+        for frame in table(language):
+            hit = frame.match.fullmatch(whole)
+            if hit is None or (frame.unless and frame.unless.search(whole)):
+                continue
+            parts = {name: (part or "").strip() for name, part in hit.groupdict().items()}
+            length = sum(map(len, parts.values())) if language == "zh" else 0
+            for rule in on_side(frame.say, side):
+                template = rule.payload
+                if template.startswith("~") and length > SHORT:
+                    continue
+                said = template.lstrip("~").format(**parts)
+                if said != whole:
+                    start, end = sentence.span()
+                    found.append((rule, _joined(text[:start], said, text[end:])))
+            break  # frames stand from the special to the general: the first that fits
+    return found
+
+
+def _joined(before: str, said: str, after: str) -> str:
+    after = after if after.strip("？?！!。；; \n") else ""
+    return f"{before.rstrip()}{said}{after}".strip()
+
+
+_FUNCTION = re.compile(
+    r"請問|可不可以|可以|能不能|能否|可否|是否|有沒有|有無|是不是|什麼時候|何時|什麼|甚麼|怎麼樣|怎麼辦|怎麼|"
+    r"怎樣|如何|哪裡|哪些|那些|哪|為什麼|為何|幾[天個點]|多少|多久|要不要|需要|應該|應|該|我們|你們|我|你|"
+    r"您|的話|嗎|呢|啊|了|的|要|想|有|是|在|和|跟|與|及|或|會|能|得|之後|以後|後|時|請|被|把|將|於|至|到|"
+    r"[，,、。？?！!：:；;（）()]"
+)
+_ASPECT = (
+    (re.compile(r"如何|怎麼|怎樣"), ("方法", "流程", "怎麼弄", "步驟")),
+    (re.compile(r"多久|幾天|何時|什麼時候"), ("時間", "多久")),
+    (re.compile(r"多少錢|費用|收費|怎麼算|多少"), ("費用", "多少")),
+    (re.compile(r"在哪|哪裡|何處"), ("地點", "哪裡")),
+    (re.compile(r"可以|能不能|可否|能否|可不可以"), ("可以嗎", "可否")),
+    (re.compile(r"有沒有|是否有|有.*嗎"), ("有嗎", "有沒有")),
+    (re.compile(r"為什麼|為何"), ("原因",)),
+)
+
+
+@cache
+def _aspects() -> tuple[tuple[re.Pattern[str], tuple[Rule[str], ...]], ...]:
+    return tuple(
+        (pattern, tuple(make("keyword", word, word) for word in words))
+        for pattern, words in _ASPECT
+    )
+
+
+def keywords(draft: Draft, rng: random.Random, side: Generator) -> Draft | None:
+    """The content words alone with spaces, as typed into a search box; None for long questions."""
+    pieces = [p for p in _FUNCTION.sub(" ", draft.text).split() if p]
+    if not 1 <= len(pieces) <= 4 or sum(map(len, pieces)) > 16 or max(map(len, pieces)) > 9:
+        return None
+    if any(len(p) == 1 and not p.isascii() for p in pieces):
+        return None
+    for pattern, rules in _aspects():
+        if pattern.search(draft.text):
+            mine = on_side(rules, side)
+            if not mine or any(rule.payload in pieces for rule in mine):
+                return None
+            rule = rng.choice(mine)
+            return draft.after(" ".join((*pieces, rule.payload)), rule.name)
+    return None
+
+
+def rules() -> list[Rule[str]]:
+    """Every rule of this file, of both sides."""
+    made = [rule for language in ("zh", "en") for frame in table(language) for rule in frame.say]
+    return made + [rule for _, rules in _aspects() for rule in rules]
