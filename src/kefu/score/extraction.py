@@ -125,6 +125,8 @@ def _percents(text: str) -> Iterator[Found]:
         below, above = value(hit["d"]), value(hit["n"])
         if below is not None and above is not None:
             yield hit.start(), hit.end(), (f"fraction:{written(above)}/{written(below)}",)
+    for hit in re.finditer(r"(?<![\d/.])([1-9])/([2-9]|10)(?![\d/])", text):
+        yield hit.start(), hit.end(), (f"fraction:{hit[1]}/{hit[2]}",)
     for hit in pattern(r"半價|half[- ]price").finditer(text):
         yield hit.start(), hit.end(), ("discount:50",)
 

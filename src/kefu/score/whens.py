@@ -23,7 +23,7 @@ _DATE = (
     rf"(?:民國|西元|公元)?\s?(?P<y1>(?<![\d.]){_Y})\s?年\s?(?:\(\d{{2,4}}年?\)\s?)?(?P<m1>{_N})\s?月份?(?:\s?(?P<d1>{_N})\s?[日號](?!內))?"
     r"|(?<![\d./-])(?P<y2>(?:民國)?\d{2,4})(?P<s2>[/.-])(?P<m2>\d{1,2})(?P=s2)(?P<d2>\d{1,2})(?![\d/]|\.\d)"
     rf"|(?<![\d個一二三四五六七八九十]){_N}(?<=[\d一二三四五六七八九十])\s?月(?P<d3>\s?{_N}\s?[日號])"
-    rf"|每(?:個)?月\s?(?P<d6>{_N})\s?[日號]"
+    rf"|(?P<which>每個?|次|當|本|下個?|隔)月\s?(?P<d6>{_N})\s?[日號]"
     r"|(?<![\d./:])(?P<m4>\d{1,2})/(?P<d4>\d{1,2})(?![\d/,:]|\.\d|\s?(?:個|小時))"
     r"|(?<!\d)(?P<y5>(?:19|20)\d\d)(?P<m5>0[1-9]|1[0-2])(?P<d5>[0-2]\d|3[01])(?!\d)"
     rf"|(?<![\d個一二三四五六七八九十]){_N}(?<=[\d一二三四五六七八九十])\s?月(?P<m7>份)?(?![卡票租費薪結])"
@@ -49,7 +49,10 @@ def dates(text: str) -> Iterator[Found]:
             continue
         if last and join.fullmatch(text, last[2], hit.start()) and y is None and d is not None:
             y = last[0]
-        yield hit.start(), at, (_date(y, m, d),)
+        which = "" if not hit["which"] or hit["which"][0] == "每" else "this"
+        if which and hit["which"][0] in "次下隔":
+            which = "next"
+        yield hit.start(), at, (f"date:{which}-{d:02}" if which else _date(y, m, d),)
         tail = pattern(_JOIN + rf"(?P<d>{_N})\s?[日號](?![間內])").match(text, at)
         if not tail and "/" in hit.group():
             tail = pattern(r"\s?[-~]\s?(?P<d>\d{1,2})(?![\d/:月點時.年個])").match(text, at)
@@ -95,11 +98,11 @@ def _date(y: int | None, m: int | None, d: int | None) -> str:
 
 
 _HALF = (
-    r"(?P<p>凌晨|清晨|早上|早晨|清早|上午|中午|正午|下午|傍晚|晚上|晚間|夜間|午後|早|晚|am|pm)?\s?"
+    r"(?P<p>凌晨|清晨|早上|早晨|清早|上午|中午|正午|下午|傍晚|晚上|晚間|夜間|午夜|午後|早|晚|am|pm)?\s?\(?"
 )
 _TIME = (
     rf"{_HALF}(?<![\d:])(?P<h1>\d{{1,2}}):(?P<n1>\d\d)(?::\d\d)?(?![\d:])\s?[分點時]?\s?(?P<q1>[ap]\.?m\.?(?![a-z]))?"
-    rf"|{_HALF.replace('?P<p>', '?P<p2>')}(?<![\d:.一二兩三四五六七八九十])(?P<h2>\d{{1,2}}|[一二兩三四五六七八九十]{{1,3}})\s?(?P<u2>點|時(?![間段候數期事常尚有或程]))(?P<w2>鐘|整)?"
+    rf"|{_HALF.replace('?P<p>', '?P<p2>')}(?<![\d:.一二兩三四五六七八九十])(?P<h2>\d{{1,2}}|[零一二兩三四五六七八九十]{{1,3}})\s?(?P<u2>點|時(?![間段候數期事常尚有或程]))(?P<w2>鐘|整)?"
     r"(?:\s?(?:(?P<n2>\d{1,2}|[一二三四五六七八九十]{1,3})\s?分(?![之機])|(?P<half>半)|(?P<quarter>[一三])刻))?"
     r"|(?<![\d:])(?P<h3>\d{1,2})\s?(?P<q3>[ap]\.?m\.?)(?![a-z])"
     rf"|{_HALF.replace('?P<p>', '?P<p4>')}(?<![\d:.])(?P<h4>\d{{1,2}})\s?(?=(?:-|~|至|到|to)\s?(?:上午|下午|晚上|晚間|中午|凌晨)?\s?\d{{1,2}}\s?(?:點|時(?![間段數期])|[ap]\.?m))"
@@ -127,6 +130,8 @@ def times(text: str) -> Iterator[Found]:
         follows = last_hour is not None and join.fullmatch(text, last_end, hit.start())
         if part and part in _EVENING and hour <= 12:
             hour = hour + 12 if hour < 12 else (24 if part[0] in "晚夜" else 12)
+        elif part == "午夜" and hour == 12:
+            hour = 0
         elif part in ("凌晨", "am") and hour == 12:
             hour = 0
         elif (part in ("中午", "正午") and hour <= 3) or (not part and follows and last_hour is not None and hour < last_hour <= hour + 12 <= 24):

@@ -1,0 +1,190 @@
+"""Sets an answer beside the right one, clause by clause: what lacks, what is added, what is turned.
+
+Knows two texts taken apart (see `wording`), and nothing of the FAQ that they come from.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from .lexicon import Rival
+from .wording import Clause, Item, Wording, clash
+
+ALIKE = 0.4
+"""Clauses at least this alike speak of one thing, so that they can contradict each other."""
+MERGED = 0.6
+"""A clause makes one of two when it says at least so much of each."""
+FACTS = 0.1
+"""What shared facts add to the likeness of clauses."""
+NEARLY = 0.15
+"""A clause may belong to any clause that is less alike than the most alike by at most this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How an answer agrees with the right one. Content is counted in Chinese characters and
+    Latin words."""
+
+    covered: float
+    """Of the right one's content, the share that the answer says."""
+    supported: float
+    """Of the answer's content, the share that the right one says."""
+    lacking: float
+    """Content that the answer leaves out of one clause, at most."""
+    added: float
+    """Content that one clause of the answer adds, at most."""
+    replaced: int
+    """Content that one clause puts in another's place, at most."""
+    contradiction: str
+    """In words; empty when there is none."""
+
+
+def agree(said: Wording, due: Wording) -> Agreement:
+    """Compares an answer with the right one."""
+    covered = [_support(clause, said.grams) for clause in due.clauses]
+    supported = [_support(clause, due.grams) for clause in said.clauses]
+    contradiction, replaced = "", 0
+    if said.lead is not None and due.lead is not None and said.lead != due.lead:
+        contradiction = "yes and no are exchanged"
+    for clause in said.clauses:
+        told, instead = _turned(clause, due.clauses, said, due)
+        contradiction = contradiction or told
+        replaced = max(replaced, instead)
+    if turned := (said.denied & due.affirmed - due.denied) | (due.denied & said.affirmed - said.denied):
+        told = "denied or affirmed the wrong way: " + " ".join(sorted("".join(i) for i in turned))
+        contradiction = contradiction or told
+    for clause in due.clauses:  # the other way round, for what the answer splits
+        told, instead = _turned(clause, said.clauses, due, said)
+        contradiction = contradiction or told
+        replaced = max(replaced, instead)
+    return Agreement(
+        _share(covered),
+        _share(supported),
+        max((n - s for s, n in covered), default=0.0),
+        max((n - s for s, n in supported), default=0.0),
+        replaced,
+        contradiction,
+    )
+
+
+def _support(clause: Clause, grams: frozenset[Item]) -> tuple[float, int]:
+    """How much of a clause's content is among `grams`, and how much there is."""
+    total = 0.0
+    tokens = clause.tokens
+    for i, token in enumerate(tokens):
+        if (i and (tokens[i - 1], token) in grams) or (
+            i + 1 < len(tokens) and (token, tokens[i + 1]) in grams
+        ):
+            total += 1
+        elif (token,) in grams:
+            total += 1 if token.isascii() or len(tokens) == 1 else 0.5
+    return total, len(tokens)
+
+
+def _share(parts: Sequence[tuple[float, int]]) -> float:
+    size = sum(n for _, n in parts)
+    return sum(s for s, _ in parts) / size if size else 1.0
+
+
+def _turned(clause: Clause, others: Sequence[Clause], own: Wording, its: Wording) -> tuple[str, int]:
+    """How a clause contradicts the one that it belongs to, and how much content it replaces.
+
+    Where several are nearly as alike, it belongs to the one that it contradicts least.
+    """
+    if not clause.grams or not others:
+        return "", 0
+    likeness = [(_likeness(clause, (other,)), (other,)) for other in others]
+    for pair in zip(others, others[1:], strict=False):
+        if all(_within(c, clause) >= MERGED for c in pair):  # a paraphrase may make one of two
+            likeness.append((_likeness(clause, pair), pair))
+    best = max(score for score, _ in likeness)
+    if best < ALIKE:
+        return "", 0
+    near = [pair for score, pair in sorted(likeness, key=lambda x: -x[0]) if score >= best - NEARLY]
+    told = [
+        next(_contradictions(clause, pair), "") or _moved(clause, pair, own, its) for pair in near
+    ]
+    return ("" if "" in told else told[0]), min(_replaced(clause, pair) for pair in near)
+
+
+def _likeness(clause: Clause, pair: tuple[Clause, ...]) -> float:
+    """By the words, half of it without those that exclude others. Facts only break ties: they
+    are what may be exchanged."""
+    facts = {f for c in pair for f in c.facts}
+    mine = set(clause.facts)
+    shared = len(mine & facts) / max(1, len(mine | facts))
+    whole = _dice(clause.grams, frozenset(g for c in pair for g in c.grams))
+    frame = _dice(clause.frame, frozenset(g for c in pair for g in c.frame))
+    return max(whole, (whole + frame) / 2) + FACTS * shared
+
+
+def _within(part: Clause, whole: Clause) -> float:
+    return len(part.grams & whole.grams) / len(part.grams) if part.grams else 0.0
+
+
+def _dice(a: frozenset[Item], b: frozenset[Item]) -> float:
+    return 2 * len(a & b) / (len(a) + len(b)) if a or b else 0.5
+
+
+def _replaced(clause: Clause, pair: tuple[Clause, ...]) -> int:
+    theirs = {t for c in pair for t in c.tokens}
+    mine = set(clause.tokens)
+    return min(len(mine - theirs), len(theirs - mine))
+
+
+def _moved(clause: Clause, pair: tuple[Clause, ...], own: Wording, its: Wording) -> str:
+    """Two or more words of each stand in the other text too, but elsewhere: exchanged."""
+    theirs = frozenset(g for c in pair for g in c.grams)
+    came, went = _alone(clause.grams, theirs), _alone(theirs, clause.grams)
+    if came & its.grams and went & own.grams:
+        return "exchanged: " + " ".join(sorted("".join(g) for g in came & its.grams))
+    return ""
+
+
+def _alone(grams: frozenset[Item], others: frozenset[Item]) -> frozenset[Item]:
+    return frozenset(
+        g for g in grams - others if len(g) == 2 and not {(g[0],), (g[1],)} <= others
+    )
+
+
+def _contradictions(clause: Clause, pair: tuple[Clause, ...]) -> Iterator[str]:
+    denied = frozenset(i for c in pair for i in c.denied)
+    affirmed = frozenset(i for c in pair for i in c.affirmed)
+    turned = (clause.denied & (affirmed - denied)) | (denied & (clause.affirmed - clause.denied))
+    if not turned and sum(c.denials for c in pair) != clause.denials:
+        said = frozenset(i for c in pair for i in c.grams)
+        turned = (clause.denied & said - denied) | (denied & clause.grams - clause.denied)
+    if turned:
+        yield "denied or affirmed the wrong way: " + " ".join(sorted("".join(i) for i in turned))
+    theirs = sum((c.rivals for c in pair), Counter[Rival]())
+    if {group for group, _ in clause.rivals - theirs} & {g for g, _ in theirs - clause.rivals}:
+        yield "one thing is put in another's place"
+    for c in pair:
+        for fact in clause.bounds.keys() & set(c.facts):
+            if clash(clause.bounds[fact], c.bounds.get(fact, frozenset())):
+                yield f"another bound: {fact}"
+    facts = {f for c in pair for f in c.facts}
+    mine_only = {f.partition(":")[0] for f in set(clause.facts) - facts}
+    if mine_only & {f.partition(":")[0] for f in facts - set(clause.facts)} or (
+        mine_only and len(pair) == 1 and len(clause.facts) > len(mine_only)
+    ):
+        yield "a fact stands in another's place"
+    yield from _exchanged(clause, pair[0])
+
+
+def _exchanged(clause: Clause, other: Clause) -> Iterator[str]:
+    """Two facts of one kind whose contexts are exchanged within a clause."""
+    both = sorted(clause.before.keys() & other.before.keys())
+    for i, f in enumerate(both[:20]):
+        for g in both[i + 1 : 20]:
+            if f.partition(":")[0] != g.partition(":")[0]:
+                continue
+            a, b, c, d = clause.before[f], clause.before[g], other.before[f], other.before[g]
+            if _jaccard(a, d) + _jaccard(b, c) > _jaccard(a, c) + _jaccard(b, d) + 0.5:
+                yield f"exchanged: {f} and {g}"
+
+
+def _jaccard(a: frozenset[str], b: frozenset[str]) -> float:
+    return len(a & b) / len(a | b) if a | b else 0.5

@@ -1,0 +1,244 @@
+"""Takes a text apart into clauses: its content, what is denied, and how its facts are bounded.
+
+By word lists only (see `lexicon`): knows no grammar, and a denial reaches as far as a few words.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+from .extraction import spans
+from .folding import fold, pattern
+from .lexicon import (
+    BROKEN_UP,
+    COURTESY,
+    FACT,
+    FILLING,
+    FILLING_WORDS,
+    KEPT,
+    LEADS,
+    NEGATION,
+    NOT,
+    PHRASES,
+    Rival,
+    rivals,
+    synonyms,
+)
+
+Item = tuple[str, ...]
+"""What a denial denies: the one or two words of content after it."""
+REACH = 4
+"""A denial surely reaches so many characters (or words) of content."""
+_CLAUSE_END = re.compile(r"[,;。!?\n:]+|\.(?=\s|$)|\s-\s|(?<=.)(?=[但且](?!以))")
+_TOKEN = re.compile(rf"{NOT}|{FACT}|[a-z0-9]+(?:'[a-z]+)?|[^\W_]|、")
+_STOPS = frozenset(fold("也仍且但並而則就即才還").text)
+"""After these a denial no longer holds."""
+_BOUNDS = tuple(
+    (pattern(before), pattern(after), bound)
+    for before, after, bound in (
+        (r"(?:至少|最少|最低|不少於|不低於|(?<![未不])滿|(?<![未不])超過|逾|高於|大於|at least|more than|over|above|minimum(?: of)?)\s?$", r"\s?(?:以上|起(?![床飛])|or more)", ">"),
+        (r"(?:至多|最多|最高|最長|[未不]超過|[未不]滿|少於|低於|小於|不到|不足|up to|at most|less than|under|below|within|maximum(?: of)?)\s?$", r"\s?(?:以下|以內|之內|內(?!容|部|湖)|or less)", "<"),
+        (r"(?:before|by|prior to)\s?$", r"\s?(?:之前|以前|前(?!往|來|台|項|述))", "before"),
+        (r"(?:after|since|from)\s?$", r"\s?(?:之後|以後|後(?!台|續))", "after"),
+        (r"(?!)", r"\s?(?:以外|之外|外(?!送|帶|幣|觀))", "outside"),
+    )
+)
+_CLASH = {("<", ">"), ("before", "after"), ("<", "after"), ("<", "outside"), ("before", "outside")}
+
+
+def clash(one: frozenset[str], other: frozenset[str]) -> bool:
+    """Whether two sets of bounds of one fact contradict each other."""
+    return not one & other and any((a, b) in _CLASH or (b, a) in _CLASH for a in one for b in other)
+
+
+@dataclass(frozen=True)
+class Clause:
+    """A stretch between two marks of punctuation."""
+
+    raw: str
+    """Folded, facts masked."""
+    facts: tuple[str, ...]
+    bounds: dict[str, frozenset[str]]
+    """Of a fact: `<`, `>`, `before`, `after`, `outside`."""
+    before: dict[str, frozenset[str]]
+    """Of a fact: the content that stands before it, as far as the fact before."""
+    tokens: tuple[str, ...]
+    """The content: characters and Latin words, in order."""
+    states: tuple[bool | None, ...]
+    """Of each token: True when denied, None when that cannot be said."""
+    denied: frozenset[Item]
+    denials: int
+
+    @cached_property
+    def rivals(self) -> Counter[Rival]:
+        """The words that exclude others."""
+        return rivals(self.raw)[0]
+
+    @cached_property
+    def grams(self) -> frozenset[Item]:
+        """All tokens and pairs of neighbours."""
+        return _grams(self.tokens)
+
+    @cached_property
+    def frame(self) -> frozenset[Item]:
+        """`grams` without the words that exclude others: what stays when one is exchanged."""
+        words = rivals(self.raw)[1]
+        letters = {c for word in words for c in ([word] if word.isascii() else word)}
+        return _grams(tuple(t for t in self.tokens if t not in letters))
+
+    @cached_property
+    def affirmed(self) -> frozenset[Item]:
+        """What is said without denial: neighbours and single tokens."""
+        said: set[Item] = set()
+        for i, (token, state) in enumerate(zip(self.tokens, self.states, strict=True)):
+            if state is False:
+                said.add((token,))
+                if i and self.states[i - 1] is False:
+                    said.add((self.tokens[i - 1], token))
+        return frozenset(said)
+
+
+@dataclass(frozen=True)
+class Wording:
+    """A text in clauses. `lead`: True when it begins with yes, False with no, else None."""
+
+    clauses: tuple[Clause, ...]
+    lead: bool | None
+
+    @cached_property
+    def grams(self) -> frozenset[Item]:
+        return frozenset(gram for clause in self.clauses for gram in clause.grams)
+
+    @cached_property
+    def denied(self) -> frozenset[Item]:
+        """Neighbours that are surely denied somewhere."""
+        return frozenset(
+            (c.tokens[i], c.tokens[i + 1])
+            for c in self.clauses
+            for i in range(len(c.tokens) - 1)
+            if c.states[i] and c.states[i + 1]
+        )
+
+    @cached_property
+    def affirmed(self) -> frozenset[Item]:
+        """Neighbours that are affirmed, or may be, somewhere."""
+        return frozenset(
+            (c.tokens[i], c.tokens[i + 1])
+            for c in self.clauses
+            for i in range(len(c.tokens) - 1)
+            if not c.states[i] and not c.states[i + 1]
+        )
+
+    @cached_property
+    def size(self) -> int:
+        return sum(len(clause.tokens) for clause in self.clauses)
+
+
+@lru_cache(maxsize=2048)
+def wording(text: str, names: frozenset[str] = frozenset()) -> Wording:
+    """A text taken apart."""
+    masked, facts = _masked(text, names)
+    folded = COURTESY.sub(lambda hit: hit.group() if FACT in hit.group() else "", fold(masked).text)
+    lead = LEADS.match(folded + "。")
+    clauses = []
+    left = iter(facts)
+    for raw in _CLAUSE_END.split(folded):
+        clause = _clause(raw, [next(left) for _ in range(raw.count(FACT))])
+        if clause.tokens or clause.facts:
+            clauses.append(clause)
+    return Wording(tuple(clauses), None if not lead else lead["no"] is None)
+
+
+def _masked(text: str, names: frozenset[str]) -> tuple[str, list[tuple[str, ...]]]:
+    """The text with one sign for each fact, and what the signs stand for."""
+    stretches: list[tuple[int, int, list[str]]] = []
+    for fact in spans(text, names):
+        if stretches and fact.start < stretches[-1][1]:
+            start, end, stated = stretches[-1]
+            stretches[-1] = (start, max(end, fact.end), [*stated, fact.name])
+        else:
+            stretches.append((fact.start, fact.end, [fact.name]))
+    parts, at = [], 0
+    for start, end, _ in stretches:
+        parts += [text[at:start].replace(FACT, "").replace(NOT, ""), FACT]
+        at = end
+    parts.append(text[at:].replace(FACT, "").replace(NOT, ""))
+    return "".join(parts), [tuple(stated) for _, _, stated in stretches]
+
+
+def _clause(raw: str, stated: list[tuple[str, ...]]) -> Clause:
+    text = raw
+    for rule, target in BROKEN_UP:
+        text = rule.sub(target, text)
+    text = KEPT.sub(lambda hit: hit.group()[1:] if len(hit.group()) > 1 else "", text)
+    text = NEGATION.sub(NOT, text)
+    for rule, target in synonyms():
+        text = rule.sub(target, text)
+    text = PHRASES.sub(" ", text)
+    tokens: list[str] = []
+    states: list[bool | None] = []
+    denied: set[Item] = set()
+    before: dict[str, frozenset[str]] = {}
+    since: list[str] = []
+    left = iter(stated)
+    denials = reached = 0  # signs in a row; content since then
+    unsure = NOT in text
+    for hit in _TOKEN.finditer(text):
+        token = hit.group()
+        if token == NOT:
+            denials, reached = (denials + 1 if denials and not reached else 1), 0
+            unsure = False
+        elif token == FACT:
+            for name in next(left, ()):
+                before[name] = frozenset(since)
+            since = []
+        elif token in _STOPS:
+            denials = 0
+        elif token == "、":
+            reached = max(reached, REACH)
+        elif token not in FILLING and token not in FILLING_WORDS:
+            token = _stem(token)
+            odd = denials % 2 == 1
+            state = None if unsure or (odd and reached >= REACH) else odd
+            if odd and reached == 0:
+                denied.add((token,))
+            elif odd and reached == 1:
+                denied.discard((tokens[-1],))
+                denied.add((tokens[-1], token))
+            tokens.append(token)
+            states.append(state)
+            since.append(token)
+            reached += 1
+    names = tuple(name for group in stated for name in group)
+    return Clause(
+        raw, names, _bounds(raw, stated), before, tuple(tokens), tuple(states), frozenset(denied), text.count(NOT)
+    )
+
+
+def _grams(tokens: tuple[str, ...]) -> frozenset[Item]:
+    return frozenset([*((t,) for t in tokens), *zip(tokens, tokens[1:], strict=False)])
+
+
+def _stem(word: str) -> str:
+    """English words without their commonest endings: refunds, refunded and refund are one."""
+    if not word.isascii() or len(word) < 5:
+        return word
+    return re.sub(r"(?:ies|ied|ing|ed|es|s|e|y)$", "", word)
+
+
+def _bounds(raw: str, stated: list[tuple[str, ...]]) -> dict[str, frozenset[str]]:
+    found: dict[str, frozenset[str]] = {}
+    at = -1
+    for group in stated:
+        at = raw.index(FACT, at + 1)
+        ahead, behind = raw[max(0, at - 14) : at], raw[at + 1 : at + 8]
+        bounds = frozenset(
+            bound for before, after, bound in _BOUNDS if before.search(ahead) or after.match(behind)
+        )
+        for name in group:
+            if bounds:
+                found[name] = found.get(name, frozenset()) | bounds
+    return found
