@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from rapidfuzz.distance import Levenshtein
+
 from .lexicon import Rival
 from .wording import Clause, Item, Wording, clash
 
@@ -45,27 +47,23 @@ def agree(said: Wording, due: Wording) -> Agreement:
     """Compares an answer with the right one."""
     covered = [_support(clause, said.grams) for clause in due.clauses]
     supported = [_support(clause, due.grams) for clause in said.clauses]
-    contradiction, replaced = "", 0
+    told, replaced = [], 0
     if said.lead is not None and due.lead is not None and said.lead != due.lead:
-        contradiction = "yes and no are exchanged"
-    for clause in said.clauses:
-        told, instead = _turned(clause, due.clauses, said, due)
-        contradiction = contradiction or told
-        replaced = max(replaced, instead)
-    if turned := (said.denied & due.affirmed - due.denied) | (due.denied & said.affirmed - said.denied):
-        told = "denied or affirmed the wrong way: " + " ".join(sorted("".join(i) for i in turned))
-        contradiction = contradiction or told
-    for clause in due.clauses:  # the other way round, for what the answer splits
-        told, instead = _turned(clause, said.clauses, due, said)
-        contradiction = contradiction or told
-        replaced = max(replaced, instead)
+        told.append("yes and no are exchanged")
+    for own, its in ((said, due), (due, said)):
+        for clause in own.clauses:
+            found, instead = _turned(clause, own, its, whole=own is said)
+            told += [found] if found else []
+            replaced = max(replaced, instead)
+    turned = (said.denied & due.affirmed - due.denied) | (due.denied & said.affirmed - said.denied)
+    told += [_turn(turned)] if turned else []
     return Agreement(
         _share(covered),
         _share(supported),
         max((n - s for s, n in covered), default=0.0),
         max((n - s for s, n in supported), default=0.0),
         replaced,
-        contradiction,
+        told[0] if told else "",
     )
 
 
@@ -88,25 +86,45 @@ def _share(parts: Sequence[tuple[float, int]]) -> float:
     return sum(s for s, _ in parts) / size if size else 1.0
 
 
-def _turned(clause: Clause, others: Sequence[Clause], own: Wording, its: Wording) -> tuple[str, int]:
+def _turned(clause: Clause, own: Wording, its: Wording, *, whole: bool) -> tuple[str, int]:
     """How a clause contradicts the one that it belongs to, and how much content it replaces.
 
-    Where several are nearly as alike, it belongs to the one that it contradicts least.
+    Where several are nearly as alike, it belongs to the one that it contradicts least. `whole`:
+    the clause may state no fact beside those of the one that it belongs to.
     """
-    if not clause.grams or not others:
+    if not clause.grams:
         return "", 0
-    likeness = [(_likeness(clause, (other,)), (other,)) for other in others]
-    for pair in zip(others, others[1:], strict=False):
-        if all(_within(c, clause) >= MERGED for c in pair):  # a paraphrase may make one of two
-            likeness.append((_likeness(clause, pair), pair))
-    best = max(score for score, _ in likeness)
+    likeness: list[tuple[float, tuple[Clause, ...]]] = []
+    bare = []
+    for i in its.near(clause):
+        other = its.clauses[i]
+        likeness.append((_likeness(clause, (other,)), (other,)))
+        if clause.facts and not other.tokens and set(clause.facts) <= set(other.facts):
+            bare.append((other,))  # facts may stand in a clause of their own
+        for pair in (its.clauses[max(0, i - 1) : i + 1], its.clauses[i : i + 2]):
+            if len(pair) == 2 and _makes_one(clause, pair):
+                likeness.append((_likeness(clause, pair), pair))
+    best = max((score for score, _ in likeness), default=0.0)
     if best < ALIKE:
         return "", 0
     near = [pair for score, pair in sorted(likeness, key=lambda x: -x[0]) if score >= best - NEARLY]
     told = [
-        next(_contradictions(clause, pair), "") or _moved(clause, pair, own, its) for pair in near
+        next(_contradictions(clause, pair, whole), "") or _moved(clause, pair, own, its)
+        for pair in near + bare
     ]
     return ("" if "" in told else told[0]), min(_replaced(clause, pair) for pair in near)
+
+
+def _makes_one(clause: Clause, pair: tuple[Clause, ...]) -> bool:
+    """Whether a paraphrase may have made this one clause of those two."""
+    facts = {f for c in pair for f in c.facts}
+    return facts <= set(clause.facts) and all(
+        c.grams and len(c.grams & clause.grams) >= MERGED * len(c.grams) for c in pair
+    )
+
+
+def _turn(items: frozenset[Item]) -> str:
+    return "denied or affirmed the wrong way: " + " ".join(sorted("".join(i) for i in items))
 
 
 def _likeness(clause: Clause, pair: tuple[Clause, ...]) -> float:
@@ -118,10 +136,6 @@ def _likeness(clause: Clause, pair: tuple[Clause, ...]) -> float:
     whole = _dice(clause.grams, frozenset(g for c in pair for g in c.grams))
     frame = _dice(clause.frame, frozenset(g for c in pair for g in c.frame))
     return max(whole, (whole + frame) / 2) + FACTS * shared
-
-
-def _within(part: Clause, whole: Clause) -> float:
-    return len(part.grams & whole.grams) / len(part.grams) if part.grams else 0.0
 
 
 def _dice(a: frozenset[Item], b: frozenset[Item]) -> float:
@@ -144,12 +158,10 @@ def _moved(clause: Clause, pair: tuple[Clause, ...], own: Wording, its: Wording)
 
 
 def _alone(grams: frozenset[Item], others: frozenset[Item]) -> frozenset[Item]:
-    return frozenset(
-        g for g in grams - others if len(g) == 2 and not {(g[0],), (g[1],)} <= others
-    )
+    return frozenset(g for g in grams - others if len(g) == 2 and not {(g[0],), (g[1],)} <= others)
 
 
-def _contradictions(clause: Clause, pair: tuple[Clause, ...]) -> Iterator[str]:
+def _contradictions(clause: Clause, pair: tuple[Clause, ...], whole: bool) -> Iterator[str]:
     denied = frozenset(i for c in pair for i in c.denied)
     affirmed = frozenset(i for c in pair for i in c.affirmed)
     turned = (clause.denied & (affirmed - denied)) | (denied & (clause.affirmed - clause.denied))
@@ -157,7 +169,7 @@ def _contradictions(clause: Clause, pair: tuple[Clause, ...]) -> Iterator[str]:
         said = frozenset(i for c in pair for i in c.grams)
         turned = (clause.denied & said - denied) | (denied & clause.grams - clause.denied)
     if turned:
-        yield "denied or affirmed the wrong way: " + " ".join(sorted("".join(i) for i in turned))
+        yield _turn(turned)
     theirs = sum((c.rivals for c in pair), Counter[Rival]())
     if {group for group, _ in clause.rivals - theirs} & {g for g, _ in theirs - clause.rivals}:
         yield "one thing is put in another's place"
@@ -168,10 +180,12 @@ def _contradictions(clause: Clause, pair: tuple[Clause, ...]) -> Iterator[str]:
     facts = {f for c in pair for f in c.facts}
     mine_only = {f.partition(":")[0] for f in set(clause.facts) - facts}
     if mine_only & {f.partition(":")[0] for f in facts - set(clause.facts)} or (
-        mine_only and len(pair) == 1 and len(clause.facts) > len(mine_only)
+        whole and mine_only and len(clause.facts) > len(mine_only)
     ):
         yield "a fact stands in another's place"
     yield from _exchanged(clause, pair[0])
+    if len(pair) == 1 and (swap := _substituted(clause.tokens, pair[0].tokens)):
+        yield swap
 
 
 def _exchanged(clause: Clause, other: Clause) -> Iterator[str]:
@@ -184,6 +198,26 @@ def _exchanged(clause: Clause, other: Clause) -> Iterator[str]:
             a, b, c, d = clause.before[f], clause.before[g], other.before[f], other.before[g]
             if _jaccard(a, d) + _jaccard(b, c) > _jaccard(a, c) + _jaccard(b, d) + 0.5:
                 yield f"exchanged: {f} and {g}"
+
+
+def _substituted(mine: tuple[str, ...], theirs: tuple[str, ...]) -> str:
+    """One stretch that is wholly another while all around it is the same."""
+    if len(mine) > 200 or mine == theirs:
+        return ""
+    codes = [code for code in Levenshtein.opcodes(mine, theirs) if code.tag != "equal"]
+    start, end = min(c.src_start for c in codes), max(c.src_end for c in codes)
+    first, last = min(c.dest_start for c in codes), max(c.dest_end for c in codes)
+    here, there = mine[start:end], theirs[first:last]
+    around = len(mine) - len(here)
+    least = 1 if (here + there and (here + there)[0].isascii()) else 2
+    if (
+        min(len(here), len(there)) < least
+        or max(len(here), len(there)) > 4
+        or around < 3
+        or set(here) & set(there)
+    ):
+        return ""
+    return f"one thing is put in another's place: {''.join(here)}, {''.join(there)}"
 
 
 def _jaccard(a: frozenset[str], b: frozenset[str]) -> float:

@@ -97,14 +97,12 @@ def _date(y: int | None, m: int | None, d: int | None) -> str:
     return f"date:{head}{m:02}" + (f"-{d:02}" if d is not None else "")
 
 
-_HALF = (
-    r"(?P<p>凌晨|清晨|早上|早晨|清早|上午|中午|正午|下午|傍晚|晚上|晚間|夜間|午夜|午後|早|晚|am|pm)?\s?\(?"
-)
+_HALF = r"(?P<p>凌晨|清晨|早上|早晨|清早|上午|中午|正午|下午|傍晚|晚上|晚間|夜間|午夜|午後|早|晚|am|pm)?\s?\(?"
 _TIME = (
-    rf"{_HALF}(?<![\d:])(?P<h1>\d{{1,2}}):(?P<n1>\d\d)(?::\d\d)?(?![\d:])\s?[分點時]?\s?(?P<q1>[ap]\.?m\.?(?![a-z]))?"
+    rf"{_HALF}(?<![\d:])(?P<h1>\d{{1,2}}):(?P<n1>\d\d)(?::\d\d)?(?![\d:])\s?[分點時]?\s?(?P<q1>(?:[ap]m|[ap]\.m\.)(?![a-z]))?"
     rf"|{_HALF.replace('?P<p>', '?P<p2>')}(?<![\d:.一二兩三四五六七八九十])(?P<h2>\d{{1,2}}|[零一二兩三四五六七八九十]{{1,3}})\s?(?P<u2>點|時(?![間段候數期事常尚有或程]))(?P<w2>鐘|整)?"
     r"(?:\s?(?:(?P<n2>\d{1,2}|[一二三四五六七八九十]{1,3})\s?分(?![之機])|(?P<half>半)|(?P<quarter>[一三])刻))?"
-    r"|(?<![\d:])(?P<h3>\d{1,2})\s?(?P<q3>[ap]\.?m\.?)(?![a-z])"
+    r"|(?<![\d:])(?P<h3>\d{1,2})\s?(?P<q3>[ap]m|[ap]\.m\.)(?![a-z])"
     rf"|{_HALF.replace('?P<p>', '?P<p4>')}(?<![\d:.])(?P<h4>\d{{1,2}})\s?(?=(?:-|~|至|到|to)\s?(?:上午|下午|晚上|晚間|中午|凌晨)?\s?\d{{1,2}}\s?(?:點|時(?![間段數期])|[ap]\.?m))"
 )
 _MORNING = "凌晨清晨早上早晨清早上午早am"
@@ -134,7 +132,9 @@ def times(text: str) -> Iterator[Found]:
             hour = 0
         elif part in ("凌晨", "am") and hour == 12:
             hour = 0
-        elif (part in ("中午", "正午") and hour <= 3) or (not part and follows and last_hour is not None and hour < last_hour <= hour + 12 <= 24):
+        elif (part in ("中午", "正午") and hour <= 3) or (
+            not part and follows and last_hour is not None and hour < last_hour <= hour + 12 <= 24
+        ):
             hour += 12
         last_hour, last_end = hour, hit.end()
         yield hit.start(), hit.end(), (f"time:{hour % 24:02}:{minute:02}",)

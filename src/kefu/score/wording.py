@@ -30,6 +30,8 @@ from .lexicon import (
 
 Item = tuple[str, ...]
 """What a denial denies: the one or two words of content after it."""
+COMMON = 24
+"""So many clauses are compared with one, at most."""
 REACH = 4
 """A denial surely reaches so many characters (or words) of content."""
 _CLAUSE_END = re.compile(r"[,;。!?\n:]+|\.(?=\s|$)|\s-\s|(?<=.)(?=[但且](?!以))")
@@ -39,8 +41,16 @@ _STOPS = frozenset(fold("也仍且但並而則就即才還").text)
 _BOUNDS = tuple(
     (pattern(before), pattern(after), bound)
     for before, after, bound in (
-        (r"(?:至少|最少|最低|不少於|不低於|(?<![未不])滿|(?<![未不])超過|逾|高於|大於|at least|more than|over|above|minimum(?: of)?)\s?$", r"\s?(?:以上|起(?![床飛])|or more)", ">"),
-        (r"(?:至多|最多|最高|最長|[未不]超過|[未不]滿|少於|低於|小於|不到|不足|up to|at most|less than|under|below|within|maximum(?: of)?)\s?$", r"\s?(?:以下|以內|之內|內(?!容|部|湖)|or less)", "<"),
+        (
+            r"(?:至少|最少|最低|不少於|不低於|(?<![未不])滿|(?<![未不])超過|逾|高於|大於|at least|more than|over|above|minimum(?: of)?)\s?$",
+            r"\s?(?:以上|起(?![床飛])|or more)",
+            ">",
+        ),
+        (
+            r"(?:至多|最多|最高|最長|[未不]超過|[未不]滿|少於|低於|小於|不到|不足|up to|at most|less than|under|below|within|maximum(?: of)?)\s?$",
+            r"\s?(?:以下|以內|之內|內(?!容|部|湖)|or less)",
+            "<",
+        ),
         (r"(?:before|by|prior to)\s?$", r"\s?(?:之前|以前|前(?!往|來|台|項|述))", "before"),
         (r"(?:after|since|from)\s?$", r"\s?(?:之後|以後|後(?!台|續))", "after"),
         (r"(?!)", r"\s?(?:以外|之外|外(?!送|帶|幣|觀))", "outside"),
@@ -133,8 +143,23 @@ class Wording:
         )
 
     @cached_property
-    def size(self) -> int:
-        return sum(len(clause.tokens) for clause in self.clauses)
+    def _places(self) -> dict[Item, list[int]]:
+        """In which clauses a word, a pair or a fact stands; of very common ones, the first few."""
+        places: dict[Item, list[int]] = {}
+        for i, clause in enumerate(self.clauses):
+            for item in (*clause.grams, *((f, FACT) for f in clause.facts)):
+                found = places.setdefault(item, [])
+                if len(found) < COMMON:
+                    found.append(i)
+        return places
+
+    def near(self, clause: Clause) -> list[int]:
+        """The numbers of the clauses that share most with one, of another text, at most `COMMON`."""
+        if len(self.clauses) <= COMMON:
+            return list(range(len(self.clauses)))
+        items = (*clause.grams, *((f, FACT) for f in clause.facts))
+        shared = Counter(i for item in items for i in self._places.get(item, ()))
+        return [i for i, _ in shared.most_common(COMMON)]
 
 
 @lru_cache(maxsize=2048)
@@ -214,7 +239,14 @@ def _clause(raw: str, stated: list[tuple[str, ...]]) -> Clause:
             reached += 1
     names = tuple(name for group in stated for name in group)
     return Clause(
-        raw, names, _bounds(raw, stated), before, tuple(tokens), tuple(states), frozenset(denied), text.count(NOT)
+        raw,
+        names,
+        _bounds(raw, stated),
+        before,
+        tuple(tokens),
+        tuple(states),
+        frozenset(denied),
+        text.count(NOT),
     )
 
 
