@@ -9,6 +9,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from ..recall import Index, normalise
@@ -16,7 +17,7 @@ from ..records import Faq, Pair
 
 MARGIN = 0.02
 """A wording must lie at least this much nearer to its own row than to any other."""
-DOUBT = 0.25
+DOUBT = 0.15
 """Within this margin of the quick comparison the index itself decides."""
 STRANGE = 0.5
 """A scene shares few letters with its own row; with another row it may share this much."""
@@ -31,7 +32,7 @@ _COUNTED = re.compile(
 _PLACES = re.compile(
     "臺灣|台灣|臺北|台北|新北|桃園|新竹|苗栗|臺中|台中|彰化|南投|雲林|嘉義|臺南|台南|高雄|屏東|宜蘭|花蓮|"
     "臺東|台東|基隆|澎湖|金門|馬祖|蘭嶼|綠島|小琉球|離島|外島|香港|澳門|大陸|日本|韓國|美國|新加坡|"
-    "馬來西亞|海外|國外|偏遠地區"
+    "馬來西亞"
 )
 _NAMED = re.compile(
     r"(?:[^\W\d_a-z]{2,3}(?:縣|區|鄉|鎮|路|街|站|島|橋|國小|國中|大學|醫院|夜市|公園|博物館|美術館))"
@@ -73,6 +74,7 @@ def digits(text: str) -> list[str]:
     return re.findall(r"\d+", unicodedata.normalize("NFKC", text))
 
 
+@lru_cache(maxsize=4096)
 def is_chinese(text: str) -> bool:
     """Whether at least a fifth of the letters are Chinese ones."""
     han = sum("\u3400" <= c <= "\u9fff" for c in text)
@@ -112,7 +114,7 @@ class Checker:
             verdicts.append(mine - other >= DOUBT)
             if mine - other < DOUBT:
                 doubtful.append(place)
-        hits = self._index.search_all([texts[place] for place in doubtful], len(self.pairs))
+        hits = self._index.search_all([texts[place] for place in doubtful], 8)
         for place, found in zip(doubtful, hits, strict=True):
             i, _, scene = wordings[place]
             same = self.pairs[i].answer

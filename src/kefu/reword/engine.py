@@ -6,11 +6,12 @@ Knows the order in which families of rules work; what they say stands in `chines
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, islice
 
 from ..errors import KefuError
-from ..records import Faq
+from ..records import Faq, Pair
 from . import chinese, english
 from .ask import asked
 from .checks import Checker, is_chinese, key
@@ -19,8 +20,14 @@ from .scenes import Scenes
 
 FAMILIES = tuple(dict.fromkeys((*chinese.FAMILIES, *english.FAMILIES)))
 """Every family of rules, in the order in which they work on a wording."""
-SPARE = 2.0
-"""Candidates made for each wording wanted, since some are refused."""
+OWNERS = 0.4
+"""How often an owner's wording, rather than the question, is the one that is changed."""
+PATIENCE = 25
+"""Throws of the dice in vain after which a row's rules count as exhausted."""
+TRAINED = 32
+"""Of a row's training drafts, in the order of the dice, that the exam may not repeat."""
+DRAWS = 5
+"""Wordings drawn for each one wanted before a row is given up: its neighbours are too near."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +65,19 @@ def reword(
             f"Choose among: {', '.join(FAMILIES)}.",
         )
     allowed = frozenset(FAMILIES if families is None else families)
-    checker = Checker(faq)
-    wanted = [max(0, per_pair - len(pair.wordings)) for pair in faq.pairs]
-    made: list[list[Draft]] = [[] for _ in faq.pairs]
-    if ask is not None:
-        for i, pair in enumerate(faq.pairs):
-            if wanted[i]:
-                made[i] = [Draft(text, ("asked",)) for text in asked(ask, pair, wanted[i])]
     scenes = Scenes(faq, generator) if "scene" in allowed else None
-    for i in range(len(faq.pairs)):
-        if wanted[i]:
-            made[i] += _candidates(faq, i, wanted[i], seed, allowed, generator, scenes)
-    return tuple(_chosen(faq, checker, made, wanted))
+    trained = Scenes(faq, "train") if scenes and generator == "exam" else None
+    streams: dict[int, Iterator[Draft]] = {}
+    for i, pair in enumerate(faq.pairs):
+        wanted = per_pair - len(pair.wordings)
+        if wanted > 0:
+            offered = asked(ask, pair, wanted) if ask is not None else []
+            first = [Draft(text, ("asked",)) for text in offered]
+            made = _drafts(pair, i, seed, allowed, generator, scenes)
+            if generator == "exam":
+                made = _unlike(made, _drafts(pair, i, seed, allowed, "train", trained))
+            streams[i] = chain(first, made)
+    return tuple(_fill(faq, per_pair, streams))
 
 
 def filled(faq: Faq, rewordings: Sequence[Rewording]) -> Faq:
@@ -84,62 +92,72 @@ def filled(faq: Faq, rewordings: Sequence[Rewording]) -> Faq:
     return replace(faq, pairs=pairs)
 
 
-def _candidates(
-    faq: Faq,
-    i: int,
-    wanted: int,
+def _drafts(
+    pair: Pair,
+    row: int,
     seed: int,
     allowed: frozenset[str],
     generator: Generator,
     scenes: Scenes | None,
-) -> list[Draft]:
-    """Different wordings for one row, unchecked, as many as `SPARE` asks for or as are found."""
-    pair = faq.pairs[i]
+) -> Iterator[Draft]:
+    """Different wordings for one row, unchecked, until the dice find nothing new."""
     rng = dice(seed, generator, pair.question)
     seen = {key(text) for text in pair.phrasings}
     used: set[str] = set()
-    found: list[Draft] = []
-    enough = round(wanted * SPARE) + 2
-    for _ in range(enough * 3):
+    vain = 0
+    while vain < PATIENCE:
         base = pair.question
-        if pair.wordings and rng.random() < 0.4:
+        if pair.wordings and rng.random() < OWNERS:
             base = rng.choice(pair.wordings)
         if is_chinese(base):
-            draft = chinese.wording(base, i, rng, allowed, generator, scenes, used)
+            draft = chinese.wording(base, row, rng, allowed, generator, scenes, used)
         else:
             draft = english.wording(base, rng, allowed, generator, used)
         if draft is None or (letters := key(draft.text)) in seen:
+            vain += 1
             continue
+        vain = 0
         seen.add(letters)
         used.update(draft.rules)
-        found.append(draft)
-        if len(found) >= enough:
-            break
-    return found
+        yield draft
 
 
-def _chosen(
-    faq: Faq, checker: Checker, made: list[list[Draft]], wanted: list[int]
-) -> list[Rewording]:
-    """The first `wanted` of each row that pass, none of them twice in the whole FAQ."""
-    flat = [
-        (i, draft)
-        for i, drafts in enumerate(made)
+def _unlike(exam: Iterator[Draft], train: Iterator[Draft]) -> Iterator[Draft]:
+    """The exam's drafts without those that the training rules say too, by another way.
+
+    A row's training drafts come in one order whatever `per_pair` is, so that leaving out the
+    first `TRAINED` keeps the exam apart from every training run of that seed.
+    """
+    said = {key(draft.text) for draft in islice(train, TRAINED)}
+    return (draft for draft in exam if key(draft.text) not in said)
+
+
+def _fill(faq: Faq, per_pair: int, streams: dict[int, Iterator[Draft]]) -> list[Rewording]:
+    """Draws from each row's stream until it has enough that pass, all rows checked together."""
+    checker = Checker(faq)
+    kept: dict[int, list[Draft]] = {i: [] for i in streams}
+    drawn: dict[int, int] = dict.fromkeys(streams, 0)
+    taken: set[str] = set()
+    open_rows = list(streams)
+    while open_rows:
+        batch: list[tuple[int, Draft]] = []
+        for i in open_rows:
+            wanted = per_pair - len(faq.pairs[i].wordings)
+            fresh = list(islice(streams[i], wanted - len(kept[i])))
+            drawn[i] += len(fresh) or DRAWS * per_pair
+            batch += [(i, draft) for draft in fresh if checker.keeps(i, draft.text)]
+        verdicts = checker.own([(i, draft.text, draft.scene) for i, draft in batch])
+        for (i, draft), good in zip(batch, verdicts, strict=True):
+            if good and key(draft.text) not in taken:
+                taken.add(key(draft.text))
+                kept[i].append(draft)
+        open_rows = [
+            i
+            for i in open_rows
+            if len(faq.pairs[i].wordings) + len(kept[i]) < per_pair and drawn[i] < DRAWS * per_pair
+        ]
+    return [
+        Rewording(faq.pairs[i].question, draft.text, draft.rules)
+        for i, drafts in kept.items()
         for draft in drafts
-        if checker.keeps(i, draft.text)
     ]
-    fit = checker.own([(i, draft.text, draft.scene) for i, draft in flat])
-    taken: dict[str, int] = {}
-    clash: set[str] = set()
-    for (i, draft), good in zip(flat, fit, strict=True):
-        letters = key(draft.text)
-        if good and taken.setdefault(letters, i) != i:
-            clash.add(letters)  # two rows would say it: neither may
-    out: list[Rewording] = []
-    count = [0] * len(made)
-    for (i, draft), good in zip(flat, fit, strict=True):
-        if good and count[i] < wanted[i] and key(draft.text) not in clash:
-            clash.add(key(draft.text))
-            count[i] += 1
-            out.append(Rewording(faq.pairs[i].question, draft.text, draft.rules))
-    return out

@@ -10,7 +10,7 @@ import random
 import re
 import tomllib
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 
 from .registry import Draft, Generator, Rule, make, on_side
@@ -45,13 +45,14 @@ def table(language: str) -> tuple[Frame, ...]:
                 item["name"],
                 re.compile(item["match"], re.I),
                 re.compile(item["unless"], re.I) if item["unless"] else None,
-                tuple(make("frame", f"{item['name']}:{say}", say) for say in item["say"]),
+                tuple(make("frame", f"{item['name']}:{say}", say, say) for say in item["say"]),
             )
         )
     return tuple(made)
 
 
-def frames(text: str, side: Generator, language: str = "zh") -> list[tuple[Rule[str], str]]:
+@lru_cache(maxsize=4096)
+def frames(text: str, side: Generator, language: str = "zh") -> tuple[tuple[Rule[str], str], ...]:
     """Every rule that fits one of the text's sentences, with the text that it gives."""
     found: list[tuple[Rule[str], str]] = []
     for sentence in _SENTENCE.finditer(text):
@@ -71,7 +72,7 @@ def frames(text: str, side: Generator, language: str = "zh") -> list[tuple[Rule[
                     start, end = sentence.span()
                     found.append((rule, _joined(text[:start], said, text[end:])))
             break  # frames stand from the special to the general: the first that fits
-    return found
+    return tuple(found)
 
 
 def _joined(before: str, said: str, after: str) -> str:
@@ -86,10 +87,10 @@ _FUNCTION = re.compile(
     r"[，,、。？?！!：:；;（）()]"
 )
 _ASPECT = (
-    (re.compile(r"如何|怎麼|怎樣"), ("方法", "流程", "怎麼弄", "步驟")),
-    (re.compile(r"多久|幾天|何時|什麼時候"), ("時間", "多久")),
     (re.compile(r"多少錢|費用|收費|怎麼算|多少"), ("費用", "多少")),
+    (re.compile(r"多久|幾天|何時|什麼時候"), ("時間", "多久")),
     (re.compile(r"在哪|哪裡|何處"), ("地點", "哪裡")),
+    (re.compile(r"如何|怎麼|怎樣"), ("方法", "流程", "怎麼弄")),
     (re.compile(r"可以|能不能|可否|能否|可不可以"), ("可以嗎", "可否")),
     (re.compile(r"有沒有|是否有|有.*嗎"), ("有嗎", "有沒有")),
     (re.compile(r"為什麼|為何"), ("原因",)),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -62,9 +63,10 @@ def dice(*parts: object) -> random.Random:
 
 
 def make(family: str, what: str, payload: T, said: str | None = None) -> Rule[T]:
-    """A rule. Its side follows from what it makes people say (`said`), so that two rules
-    which say the same thing lie on the same side."""
-    place = fraction("reword", family, what if said is None else said)
+    """A rule. Its side follows from the letters that it makes people say (`said`), whatever its
+    family, so that two rules which lead to the same wording lie on the same side."""
+    letters = re.sub(r"\{\w*\}|[\W_]", "", what if said is None else said).lower()
+    place = fraction("reword", letters)
     return Rule(f"{family}:{what}", payload, "exam" if place < EXAM_SHARE else "train")
 
 

@@ -13,6 +13,7 @@ import tomllib
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 from ..records import Faq, Pair
 from .registry import Generator, Rule, make, on_side
@@ -24,38 +25,46 @@ class Topic:
     """One intent: how its rows are known, and what people say who have it in mind."""
 
     name: str
-    match: re.Pattern[str]
-    """A row's question of this topic matches."""
-    rival: re.Pattern[str]
-    """A row that matches this is of the topic too, or too near it."""
+    match: tuple[re.Pattern[str], ...]
+    """A question of this topic holds something of each."""
+    also: re.Pattern[str] | None
+    """What else a question of this topic may hold without asking for more."""
     unless: re.Pattern[str] | None
+    """A question that holds this is of another topic."""
     say: tuple[Rule[str], ...]
+
+    def of(self, text: str) -> bool:
+        """Whether a question is of this topic."""
+        if self.unless and self.unless.search(text):
+            return False
+        return all(pattern.search(text) for pattern in self.match)
 
 
 @cache
 def topics() -> tuple[Topic, ...]:
     """The shipped topics."""
-    raw = files(__package__).joinpath("data", "scenes_zh.toml").read_text("utf-8")
-    made = []
-    for item in tomllib.loads(raw)["topic"]:
-        name, unless = item["name"], item.get("unless")
-        made.append(
-            Topic(
-                name,
-                re.compile(item["match"]),
-                re.compile(item.get("rival", item["match"])),
-                re.compile(unless) if unless else None,
-                tuple(make("scene", f"{name}:{text}", text) for text in item["say"]),
-            )
+    return tuple(
+        Topic(
+            item["name"],
+            tuple(re.compile(pattern) for pattern in item["match"]),
+            re.compile(item["also"]) if "also" in item else None,
+            re.compile(item["unless"]) if "unless" in item else None,
+            tuple(make("scene", f"{item['name']}:{text}", text, text) for text in item["say"]),
         )
-    return tuple(made)
+        for item in _data()["topic"]
+    )
+
+
+@cache
+def _data() -> dict[str, Any]:
+    raw = files(__package__).joinpath("data", "scenes_zh.toml").read_text("utf-8")
+    return tomllib.loads(raw)
 
 
 @cache
 def _neutral() -> re.Pattern[str]:
     """Words that say nothing about what sets a row apart."""
-    raw = files(__package__).joinpath("data", "scenes_zh.toml").read_text("utf-8")
-    words = sorted(tomllib.loads(raw)["neutral"].split(), key=len, reverse=True)
+    words = sorted(_data()["neutral"].split(), key=len, reverse=True)
     return re.compile("|".join(map(re.escape, words)))
 
 
@@ -66,13 +75,11 @@ class Scenes:
         self._of: dict[int, list[Rule[str]]] = {}
         texts = [to_traditional(pair.question) for pair in faq.pairs]
         for topic in topics():
-            rows = [i for i, text in enumerate(texts) if topic.rival.search(text)]
-            rows = [i for i in rows if not (topic.unless and topic.unless.search(texts[i]))]
-            answers = {faq.pairs[i].answer for i in rows}
-            if len(answers) != 1:  # none, or several: then the sentence could mean either
-                continue
+            rows = [i for i, text in enumerate(texts) if topic.of(text)]
+            if len({faq.pairs[i].answer for i in rows}) != 1:
+                continue  # of no row, or of several: then the sentence could mean either
             for i in rows:
-                if topic.match.search(texts[i]) and _alone(topic, texts[i]):
+                if _alone(topic, texts[i]):
                     self._of.setdefault(i, []).extend(on_side(topic.say, side))
 
     def of(self, row: int) -> list[Rule[str]]:
@@ -86,7 +93,12 @@ def _alone(topic: Topic, text: str) -> bool:
     預購商品可以退貨嗎 holds 預購 beside the topic of returns: a plain sentence about returns
     would be asked of the wrong row.
     """
-    left = _neutral().sub(" ", topic.match.sub(" ", text))
+    left = text
+    for pattern in topic.match:
+        left = pattern.sub(" ", left)
+    if topic.also:
+        left = topic.also.sub(" ", left)
+    left = _neutral().sub(" ", left)
     return len(re.sub(r"[\W_]+", "", left)) <= 1
 
 

@@ -74,7 +74,9 @@ def closing(draft: Draft, rng: random.Random, side: Generator) -> Draft:
 
 
 def particle(draft: Draft, rng: random.Random, side: Generator) -> Draft:
-    """A particle at the end: 怎麼弄啊, 在哪呢."""
+    """A particle at the end: 怎麼弄啊, 在哪呢; not in long or bookish sentences."""
+    if len(draft.text) > 24 or re.search(r"是否|可否|能否|有無|為何|何|於|之", draft.text):
+        return draft
     if re.search(r"[嗎呢啊喔耶欸ㄇ吧了謝]$", _AFTER.sub("", draft.text)):
         return draft
     return _apply("particle", draft, rng, side)

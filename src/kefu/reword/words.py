@@ -36,6 +36,12 @@ def _synonyms() -> dict[str, tuple[Rule[str], ...]]:
 
 
 @cache
+def _loose() -> frozenset[str]:
+    """Words that may come in but not go out: looser ones, which do not fit into compounds."""
+    return frozenset(word[1:] for group in groups() for word in group if word.startswith(">"))
+
+
+@cache
 def _register() -> tuple[tuple[re.Pattern[str], tuple[Rule[str], ...]], ...]:
     """`pattern => spoken | spoken`: written turns of phrase and what people say."""
     made = []
@@ -90,7 +96,7 @@ def _exchange(
     found = []
     for hit in _pattern(which).finditer(draft.text):
         rules = on_side(table.get(hit.group(), ()), side)
-        rules = [r for r in rules if r.payload not in draft.text]
+        rules = [r for r in rules if r.payload not in draft.text and _fits(r.payload, hit)]
         put_in = any(name.endswith(f">{hit.group()}") for name in draft.rules)
         if rules and not put_in and not any(a <= hit.start() < b for a, b in quoted):
             found.append((hit, rules))
@@ -104,6 +110,24 @@ def _exchange(
             _spaced(draft.text[: hit.start()], said, draft.text[hit.end() :]), rule.name
         )
     return draft.after(draft.text[: hit.start()] + said + draft.text[hit.end() :], rule.name)
+
+
+_BEFORE = re.compile(
+    r"(?:^|[\s，,、。？?！!：]|[的在到要想有可以個了哪這那會能幫把被請問後前你我們及和跟或若將須得])$"
+)
+_AFTER = re.compile(
+    r"[\s，,、。？?！!：嗎ㄇ的要可會有怎多是在呢如何哪該能需什幾了不沒後前和跟或及，]|$"
+)
+_TAIL = re.compile(r"[表單費者員場處類版區站部科件券卡金率法冊款性化號權稅證所會展票期補戶圖]")
+
+
+def _fits(said: str, hit: re.Match[str]) -> bool:
+    """Whether a word may stand where `hit` stands: loose ones only between function words, and
+    none where the next letter may make a compound of it (座位 in 座位表)."""
+    after = hit.string[hit.end() :]
+    if said in _loose():
+        return bool(_AFTER.match(after)) and bool(_BEFORE.search(hit.string[: hit.start()]))
+    return _TAIL.match(after) is None
 
 
 def _spaced(before: str, said: str, after: str) -> str:
