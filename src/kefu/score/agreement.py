@@ -183,6 +183,9 @@ def _contradictions(clause: Clause, pair: tuple[Clause, ...], whole: bool) -> It
         whole and mine_only and len(clause.facts) > len(mine_only)
     ):
         yield "a fact stands in another's place"
+    for rival in clause.attached.keys() & pair[0].attached.keys():
+        if clause.attached[rival] != pair[0].attached[rival]:
+            yield "what belongs to one thing is said of another"
     yield from _exchanged(clause, pair[0])
     if len(pair) == 1 and (swap := _substituted(clause.tokens, pair[0].tokens)):
         yield swap
@@ -209,13 +212,9 @@ def _substituted(mine: tuple[str, ...], theirs: tuple[str, ...]) -> str:
     first, last = min(c.dest_start for c in codes), max(c.dest_end for c in codes)
     here, there = mine[start:end], theirs[first:last]
     around = len(mine) - len(here)
-    least = 1 if (here + there and (here + there)[0].isascii()) else 2
-    if (
-        min(len(here), len(there)) < least
-        or max(len(here), len(there)) > 4
-        or around < 3
-        or set(here) & set(there)
-    ):
+    if not here or not there or max(len(here), len(there)) > 4 or around < 2:
+        return ""
+    if set(here) & set(there):
         return ""
     return f"one thing is put in another's place: {''.join(here)}, {''.join(there)}"
 

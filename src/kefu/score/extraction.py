@@ -134,7 +134,7 @@ def _percents(text: str) -> Iterator[Found]:
 def _every(text: str) -> Iterator[Found]:
     """How often, or for how much of it: `每小時 30 元` and `30 元/時`."""
     rule = (
-        r"(?:每|/|(?<![a-z])per |(?<![a-z])every |(?<![a-z])each )\s?"
+        r"(?:每|/|(?<![a-z])per |(?<![a-z])every |(?<![a-z])each |(?<=[0-9d] )an? |(?<=[\ue000] )an? )\s?"
         r"(?:(?P<minute60>小時|鐘頭|時(?![間段])|hours?|hr)|(?P<day>[天日]|day)|(?P<week>個?星期(?![一二三四五六日])"
         r"|週(?![一二三四五六日年])|week)|(?P<month>個?月(?!\s?\d)|month)|(?P<year>年|year))(?![a-z])"
     )

@@ -18,7 +18,7 @@ FACT, NOT = "\ue001", "\ue002"
 
 KEPT = pattern(
     r"不論|不管|無論|不但|不僅|不只|不過|不同|不久|不時|不斷|不妨|不好意思|不便|不當|不良|不明|不慎|不動產|不鏽鋼"
-    r"|未來|未婚|未成年|非常|除非|莫非|並非只|無線|無障礙|無誤|無人|沒問題|沒關係|免洗|免疫|免稅|免持"
+    r"|未來|未婚|未成年|非常|除非|莫非|並非只|無線|無障礙|無誤|沒問題|沒關係|免洗|免疫|免稅|免持"
     r"|是否|能否|可否|是不是|可不可以|能不能|有沒有|要不要|需不需要|不織布|差不多|不得已|不可抗力|不特定|無論如何"
     r"|無名|無菌|無糖|無毒|非法|非營利|未稅|不含稅價"
 )
@@ -52,7 +52,7 @@ BROKEN_UP = tuple(
     )
 )
 COURTESY = pattern(
-    r"(?:親愛的)?(?:顧客|客戶|家長|同學|會員|貴賓|民眾|先生|小姐|朋友|市民)*(?:您好|你好|哈囉|嗨)[,!~。.:\s呀喔啊]*"
+    r"(?:親愛的|敬愛的)?(?:[^\W\d_]{0,6})(?:您好|你好)[,!~。.:\s呀喔啊]*|(?:哈囉|嗨)[,!~。.:\s]+"
     r"|(?:非常|十分|很)?(?:感謝|謝謝)(?:您|你|大家)?(?:的)?[^,。!;\n\ue001\ue002]{0,10}[,。!;~]?"
     r"|(?:敬)?祝(?:福)?(?:您|你|大家)[^,。!;\n\ue001\ue002]{0,14}[。!~]?"
     r"|(?:如果?|若|倘若)(?:您|你)?(?:還|仍|尚)?(?:有|需要)(?:其他|其它|任何|更多|相關)?(?:的)?(?:問題|疑問|需要|需求|協助|疑慮|不清楚)[^。!;\n\ue001\ue002]{0,6}[,，]?"
@@ -73,10 +73,10 @@ FILLING = frozenset(
 FILLING_WORDS = frozenset(
     "a an the of to in on at by for with and or but if as is are be been was were it its this that these those you your "
     "we our us i my they their there will would shall should can could may might must do does did have has had so "
-    "then than from into per only also just need needs long yes no up".split()
+    "then than from into per only also just need needs long yes no up go under via get".split()
 )
 PHRASES = pattern(
-    r"超過|少於|至多|至少|以上|以下|以內|以外|之內|之外|的話|如果|假如|倘若|若是|目前|現在|一般來說|我們|本店|本公司|本行|本院|本館|本診所|本校|本飯店|敝店|您的|的部分|關於|基本上|通常"
+    r"自己|自行|親自|親(?=送|洽|辦)|超過|少於|至多|至少|以上|以下|以內|以外|之內|之外|的話|如果|假如|倘若|若是|目前|現在|一般來說|我們|本店|本公司|本行|本院|本館|本診所|本校|本飯店|敝店|您的|的部分|關於|基本上|通常"
     r"|其實|當然|不過|但是|然而|所以|因此|另外|此外|以及|而且|並且|只要|即可|就可以|才可以?|千萬|記得|務必|麻煩|建議您?|煩請|可以?自行|必須|一定要"
     r"|需要|應該|這個|那個|進行|動作|部分|相關|服務|原本|消費|之後|然後|以後(?=[,。;])|最後|後續|前述|前項|提前(?=預約|告知|通知)|除外|例外|意外"
 )
@@ -126,12 +126,12 @@ def _rivals() -> tuple[re.Pattern[str], dict[str, tuple[Rival, ...]]]:
     return re.compile(source), {word: tuple(rivals) for word, rivals in owners.items()}
 
 
-def rivals(text: str) -> tuple[Counter[Rival], frozenset[str]]:
-    """Of the words that exclude others, those in a folded text; and the words as they stand."""
+def rivals(text: str) -> tuple[tuple[int, str, tuple[Rival, ...]], ...]:
+    """Of the words that exclude others, those in a folded text: place, word, what it is."""
     rule, owners = _rivals()
-    text = _OPENING.sub("", text)
-    words = [hit.group() for hit in rule.finditer(text) if hit.group() in owners]
-    return Counter(r for word in words for r in owners[word]), frozenset(words)
+    opening = _OPENING.match(text)
+    hits = rule.finditer(text, opening.end() if opening else 0)
+    return tuple((h.start(), h.group(), owners[h.group()]) for h in hits if h.group() in owners)
 
 
 _OPENING = pattern(r"^\s*(?:之後|以後|然後|之前|以前|後|事後|in the end|after that),?")

@@ -70,7 +70,8 @@ class Clause:
 
     raw: str
     """Folded, facts masked."""
-    facts: tuple[str, ...]
+    stated: tuple[tuple[str, ...], ...]
+    """The facts, for each sign in `raw`."""
     bounds: dict[str, frozenset[str]]
     """Of a fact: `<`, `>`, `before`, `after`, `outside`."""
     before: dict[str, frozenset[str]]
@@ -83,9 +84,41 @@ class Clause:
     denials: int
 
     @cached_property
+    def facts(self) -> tuple[str, ...]:
+        return tuple(fact for group in self.stated for fact in group)
+
+    @cached_property
+    def _rivals(self) -> tuple[tuple[int, str, tuple[Rival, ...]], ...]:
+        return rivals(self.raw)
+
+    @cached_property
     def rivals(self) -> Counter[Rival]:
         """The words that exclude others."""
-        return rivals(self.raw)[0]
+        return Counter(r for _, _, found in self._rivals for r in found)
+
+    @cached_property
+    def attached(self) -> dict[Rival, tuple[str, ...]]:
+        """Where a clause holds two rivals, and facts: the facts that follow each."""
+        signs = [i for i, c in enumerate(self.raw) if c == FACT]
+        found: dict[Rival, tuple[str, ...]] = {}
+        for at, _, these in self._rivals:
+            for rival in these:
+                others = [i for i, _, rs in self._rivals for r in rs if r[0] == rival[0] and i > at]
+                if (
+                    self.rivals[rival] > 1
+                    or sum(n for r, n in self.rivals.items() if r[0] == rival[0]) < 2
+                ):
+                    continue
+                end = min(others, default=len(self.raw))
+                found[rival] = tuple(
+                    sorted(
+                        f
+                        for i, fs in zip(signs, self.stated, strict=True)
+                        if at < i < end
+                        for f in fs
+                    )
+                )
+        return found
 
     @cached_property
     def grams(self) -> frozenset[Item]:
@@ -95,7 +128,7 @@ class Clause:
     @cached_property
     def frame(self) -> frozenset[Item]:
         """`grams` without the words that exclude others: what stays when one is exchanged."""
-        words = rivals(self.raw)[1]
+        words = {word for _, word, _ in self._rivals}
         letters = {c for word in words for c in ([word] if word.isascii() else word)}
         return _grams(tuple(t for t in self.tokens if t not in letters))
 
@@ -237,10 +270,9 @@ def _clause(raw: str, stated: list[tuple[str, ...]]) -> Clause:
             states.append(state)
             since.append(token)
             reached += 1
-    names = tuple(name for group in stated for name in group)
     return Clause(
         raw,
-        names,
+        tuple(stated),
         _bounds(raw, stated),
         before,
         tuple(tokens),
