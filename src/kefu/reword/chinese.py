@@ -58,7 +58,7 @@ def wording(
             draft = words.register(draft, rng, side)
         if chance("word", 0.7 if len(base) <= 30 else 0.4):
             draft = words.word(draft, rng, side)
-        if chance("mixing", 0.07):
+        if chance("mixing", 0.05):
             draft = words.mixing(draft, rng, side)
     elif chance("word", 0.15):
         draft = words.word(draft, rng, side)
@@ -73,7 +73,7 @@ def wording(
         draft = noise.typing(draft, rng, side)
     if not any(name.partition(":")[0] in SUBSTANCE for name in draft.rules):
         return None
-    text = noise.mark(draft.text, rng)
+    text = draft.text if draft.used("closing") else noise.mark(draft.text, rng)
     draft = draft if text == draft.text else Draft(text, draft.rules, draft.scene)
     if chance("punctuation", 0.5):
         draft = noise.punctuation(draft, side)
