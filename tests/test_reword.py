@@ -15,6 +15,7 @@ from kefu.errors import KefuError
 from kefu.recall import Index, normalise
 from kefu.records import Faq, Origin, Pair
 from kefu.reword import Rewording, filled, reword
+from kefu.reword.engine import FAMILIES
 
 
 def faq(*rows: tuple[str, str], wordings: tuple[str, ...] = ()) -> Faq:
@@ -93,6 +94,19 @@ def test_no_scene_where_two_rows_have_the_topic_or_the_row_asks_for_more() -> No
         made = reword(rows, per_pair=8)
         assert made
         assert not any(rule.startswith("scene:") for r in made for rule in r.rules)
+
+
+def test_a_scene_names_the_place_that_the_question_names() -> None:
+    made = [r for r in MADE if any(rule.startswith("scene:opening hours") for rule in r.rules)]
+    assert {r.pair_question for r in made} == {"信義館的開放時間為何？", "大安館的開放時間為何？"}
+    assert all(letters(r.pair_question[:3]) in letters(r.wording) for r in made)
+
+
+def test_every_family_of_rules_is_at_work_and_slips_are_rare() -> None:
+    many = [r for seed in range(5) for r in reword(GYM, per_pair=8, seed=seed)]
+    used = Counter(rule.partition(":")[0] for r in many for rule in set(r.rules))
+    assert set(used) == set(FAMILIES)
+    assert used["typing"] < 0.15 * len(many)
 
 
 def test_the_same_seed_says_the_same_and_another_seed_something_else() -> None:

@@ -124,9 +124,11 @@ _TAIL = re.compile(r"[表單費者員場處類版區站部科件券卡金率法�
 def _fits(said: str, hit: re.Match[str]) -> bool:
     """Whether a word may stand where `hit` stands: loose ones only between function words, and
     none where the next letter may make a compound of it (座位 in 座位表)."""
-    after = hit.string[hit.end() :]
+    after, before = hit.string[hit.end() :], hit.string[: hit.start()]
+    if before[-1:] == said[0] or after[:1] == said[-1]:
+        return False
     if said in _loose():
-        return bool(_AFTER.match(after)) and bool(_BEFORE.search(hit.string[: hit.start()]))
+        return bool(_AFTER.match(after)) and bool(_BEFORE.search(before))
     return _TAIL.match(after) is None
 
 
