@@ -27,6 +27,7 @@ def bars(rows: Sequence[tuple[str, float, float, float, bool]], label: str) -> s
         y = i * _ROW + 8
         kind = "bar own" if own else "bar"
         middle = y + 12
+        up_down = f'y1="{middle - 5}" y2="{middle + 5}"'
         a, b = _LEFT + low * span, _LEFT + up * span
         short = name if len(name) <= 24 else name[:23] + "…"
         parts += [
@@ -36,9 +37,10 @@ def bars(rows: Sequence[tuple[str, float, float, float, bool]], label: str) -> s
             f'<rect class="{kind}" x="{_LEFT}" y="{y}" width="{max(share * span, 1):.1f}" '
             'height="24" rx="4"/>',
             f'<line class="whisker" x1="{a:.1f}" x2="{b:.1f}" y1="{middle}" y2="{middle}"/>',
-            f'<line class="whisker" x1="{a:.1f}" x2="{a:.1f}" y1="{middle - 5}" y2="{middle + 5}"/>',
-            f'<line class="whisker" x1="{b:.1f}" x2="{b:.1f}" y1="{middle - 5}" y2="{middle + 5}"/>',
-            f'<text class="value" x="{_WIDE - _RIGHT + 12}" y="{middle + 5}">{share:.1%}</text></g>',
+            f'<line class="whisker" x1="{a:.1f}" x2="{a:.1f}" {up_down}/>',
+            f'<line class="whisker" x1="{b:.1f}" x2="{b:.1f}" {up_down}/>',
+            f'<text class="value" x="{_WIDE - _RIGHT + 12}" y="{middle + 5}">'
+            f"{share:.1%}</text></g>",
         ]
     return "".join([*parts, "</svg>"])
 

@@ -26,7 +26,8 @@ def links(text: str) -> Iterator[Found]:
     """`url:example.com/path`, without the protocol."""
     rule = (
         r"(?:https?://|www\.)(?:(?![,;]?https?://)[^\s<>\"'()\[\]{}|\u0080-\uffff])+"
-        r"|(?<![@\w.-])(?:[a-z0-9-]+\.)+(?:com|net|org|gov|edu|info|shop|app|io|me|tw|cn|hk|jp|co|tv|cc|taipei|ai|dev|xyz|store)"
+        r"|(?<![@\w.-])(?:[a-z0-9-]+\.)+(?:com|net|org|gov|edu|info|shop|app|io|me|tw|cn|hk|jp|co"
+        r"|tv|cc|taipei|ai|dev|xyz|store)"
         r"(?:\.[a-z]{2})?(?![a-z0-9@])(?:[/?][^\s<>\"'()\[\]{}|\u0080-\uffff]*)?"
     )
     for hit in pattern(rule).finditer(text):
@@ -42,7 +43,8 @@ def mails(text: str) -> Iterator[Found]:
 
 
 _PHONE = (
-    r"(?<![\d.,/-])(?P<tw>(?:\+?886[- ]{0,2}(?:\(0\))?[- ]?\d{1,2}|\(0\d{1,3}\)|0\d{1,3})(?:[- ]{0,2}\d{2,8}){1,4})(?!\d)"
+    r"(?<![\d.,/-])(?P<tw>(?:\+?886[- ]{0,2}(?:\(0\))?[- ]?\d{1,2}|\(0\d{1,3}\)"
+    r"|0\d{1,3})(?:[- ]{0,2}\d{2,8}){1,4})(?!\d)"
     r"|(?<![\d.,/-])(?P<cn>1[3-9]\d[- ]?\d{4}[- ]?\d{4}|[48]00[- ]?\d{3}[- ]?\d{3,4})(?![\d-])"
     r"|(?<![\d.,/-])(?P<us>(?:\+?1[- ])?(?:\(\d{3}\) ?|\d{3}-)\d{3}-\d{4})(?![\d-])"
     r"|(?<![\d.,/-])(?P<intl>\+\d{1,3}(?:[- ]\d{2,5}){2,4})(?!\d)"
@@ -52,12 +54,14 @@ _PHONE = (
 
 def phones(text: str) -> Iterator[Found]:
     """`phone:0227208889`."""
-    spoken = r"(?<![〇零一二三四五六七八九])[〇零][〇零一二三四五六七八九](?:[- ]?[〇零一二三四五六七八九]){6,9}"
+    digit = "[〇零一二三四五六七八九]"
+    spoken = rf"(?<!{digit})[〇零]{digit}(?:[- ]?{digit}){{6,9}}"
     for hit in pattern(spoken).finditer(text):
         digits = "".join(str(value(c)) for c in hit.group() if c not in "- ")
         yield hit.start(), hit.end(), ("phone:" + digits,)
     rule, at = pattern(_PHONE), 0
-    while hit := rule.search(text, at):
+    while found := rule.search(text, at):
+        hit = found
         said, at = hit.group(), hit.end()
         digits = re.sub(r"\D", "", said)
         if hit["tw"] and not said.startswith(("+", "886")):
@@ -85,7 +89,8 @@ def _looks_like_years(said: str) -> bool:
 def extensions(text: str) -> Iterator[Found]:
     """`extension:25`; of a list, each."""
     rule = (
-        rf"(?:分機(?:號碼)?|內線|(?<=[{CLAIMED}\d ,(])轉接?|#|(?<![a-z])ext(?:ension|\.)?(?![a-z]))\s?[:#]?\s?"
+        rf"(?:分機(?:號碼)?|內線|(?<=[{CLAIMED}\d ,(])轉接?|#|(?<![a-z])ext(?:ension"
+        rf"|\.)?(?![a-z]))\s?[:#]?\s?"
         r"(?P<list>\d{1,6}(?:\s?[、,/或及和~-]\s?#?\d{2,6}(?![\d:.]|\s?[元天日年月/個-]))*)"
     )
     for hit in pattern(rule).finditer(text):

@@ -1,9 +1,9 @@
 """Extracts the facts of a text: what a customer would act on, each in one canonical form.
 
-`7天`, `七日` and `７ 天` are all `number:7:day`; a phone number is its digits in whatever grouping. Facts
-are compared as sets, so extraction must never depend on how a thing is put. Each rule claims its
-stretch of text and the later ones see only the rest: a link may hold digits that look like a
-phone. Knows no FAQ and no marks.
+`7天`, `七日` and `７ 天` are all `number:7:day`; a phone number is its digits in whatever grouping.
+Facts are compared as sets, so extraction must never depend on how a thing is put. Each rule
+claims its stretch of text and the later ones see only the rest: a link may hold digits that look
+like a phone. Knows no FAQ and no marks.
 """
 
 from __future__ import annotations
@@ -134,7 +134,8 @@ def _percents(text: str) -> Iterator[Found]:
 def _every(text: str) -> Iterator[Found]:
     """How often, or for how much of it: `每小時 30 元` and `30 元/時`."""
     rule = (
-        r"(?:每|/|(?<![a-z])per |(?<![a-z])every |(?<![a-z])each |(?<=[0-9d] )an? |(?<=[\ue000] )an? )\s?"
+        r"(?:每|/|(?<![a-z])per |(?<![a-z])every |(?<![a-z])each |(?<=[0-9d] )an? "
+        r"|(?<=[\ue000] )an? )\s?"
         r"(?:(?P<minute60>小時|鐘頭|時(?![間段])|hours?|hr)|(?P<day>[天日]|day)|(?P<week>個?星期(?![一二三四五六日])"
         r"|週(?![一二三四五六日年])|week)|(?P<month>個?月(?!\s?\d)|month)|(?P<year>年|year))(?![a-z])"
     )
@@ -159,7 +160,8 @@ def _quantity_rule() -> re.Pattern[str]:
     one = rf"(?:{NUMBER}|(?<![a-z])(?:{words})(?![a-z]))"
     return pattern(
         rf"(?P<nth>第\s?)?(?P<money>(?<![a-z])(?:{money})\s?)?(?<![\d.a-z@_])(?P<a>{one})"
-        rf"(?:\s?(?P<u1>{units}|[個次]?)\s?{_TO}\s?(?P<money2>(?:{money})\s?)?(?P<b>{one})(?:(?=\s?(?:{units}|{CLASSIFIERS}))|(?<=[万亿千])))?"
+        rf"(?:\s?(?P<u1>{units}|[個次]?)\s?{_TO}\s?(?P<money2>(?:{money})\s?)?(?P<b>{one})(?:(?=\s?"
+        rf"(?:{units}|{CLASSIFIERS}))|(?<=[万亿千])))?"
         rf"\s?-?(?:(?P<mid>個半\s?(?:小時|鐘頭|月|年|星期)|[年天]半|小時半)|(?P<unit>(?:{units})(?![a-z]))"
         rf"|(?P<count>{CLASSIFIERS}))?"
     )
@@ -167,8 +169,8 @@ def _quantity_rule() -> re.Pattern[str]:
 
 def _quantities(text: str) -> Iterator[Found]:
     for hit in pattern(r"半(?:個)?\s?(?P<u>年|天|日|小時|鐘頭|月)").finditer(text):
-        said = hit.start() and text[hit.start() - 1]
-        if said and (said in "一两二三四五六七八九十年天时" or said.isdigit() or said == "个"):
+        ahead = text[hit.start() - 1] if hit.start() else ""
+        if ahead and (ahead in "一两二三四五六七八九十年天时" or ahead.isdigit() or ahead == "个"):
             continue
         unit, factor = _unit_of("个月" if hit["u"] == "月" else hit["u"])
         yield hit.start(), hit.end(), (f"{unit}:{written(factor / 2)}",)
@@ -246,7 +248,8 @@ def _scaled(number: Decimal, unit: str, factor: Decimal) -> str:
 def _lists(text: str) -> Iterator[Found]:
     """Numbers that only count off a list: no facts."""
     rule = (
-        r"(?:^|(?<=[\n。;,!?])|(?<=[^\d]:))\s*(?:\(?\d{1,2}\)|\d{1,2}(?:[.](?!\d)|、)|\([一二三四五六七八九十]{1,3}\)|[一二三四五六七八九十]{1,3}、)"
+        r"(?:^|(?<=[\n。;,!?])|(?<=[^\d]:))\s*(?:\(?\d{1,2}\)|\d{1,2}(?:[.](?!\d)|、)"
+        r"|\([一二三四五六七八九十]{1,3}\)|[一二三四五六七八九十]{1,3}、)"
         r"|(?<=[\u4e00-\u9fff)\"])\s?\d{1,2}\.(?=[\u4e00-\u9fff\"])|(?<![\d\u4e00-\u9fff])\(\d\)"
     )
     for hit in pattern(rule).finditer(text):

@@ -7,7 +7,6 @@ Knows words, not sentences (see `wording`). All patterns are for folded text.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from functools import cache
 from importlib.resources import files
 
@@ -27,7 +26,8 @@ NEGATION = pattern(
     r"(?:恕|暫時?|概|並|皆|均|都|也|一律|目前|絕對?|千萬)?(?:沒有辦法|沒辦法|不予|不再|不會|不可以|不可|不能夠?|不得|不行|不准|不許|不要|不用|不必"
     r"|不需要?|不須|不另|不是|不|無法|無須|無需|毋須|毋需|未能|未曾|尚未|還沒有?|未|並無|沒有|沒|無|非|請勿|切勿|勿|嚴禁|禁止"
     r"|拒絕|謝絕|恕難|免除|免)"
-    r"|(?<![a-z])(?:not|no longer|cannot|never|without|unable to|no|neither|nor)(?![a-z])|n't(?![a-z])|(?<![a-z])(?:un|in)(?=available|able|valid)"
+    r"|(?<![a-z])(?:not|no longer|cannot|never|without|unable to|no|neither|nor)(?![a-z])"
+    r"|n't(?![a-z])|(?<![a-z])(?:un|in)(?=available|able|valid)"
 )
 """Negations, written as one sign each: two of them in a row cancel out."""
 BROKEN_UP = tuple(
@@ -55,12 +55,19 @@ COURTESY = pattern(
     r"(?:親愛的|敬愛的)?(?:[^\W\d_]{0,6})(?:您好|你好)[,!~。.:\s呀喔啊]*|(?:哈囉|嗨)[,!~。.:\s]+"
     r"|(?:非常|十分|很)?(?:感謝|謝謝)(?:您|你|大家)?(?:的)?[^,。!;\n\ue001\ue002]{0,10}[,。!;~]?"
     r"|(?:敬)?祝(?:福)?(?:您|你|大家)[^,。!;\n\ue001\ue002]{0,14}[。!~]?"
-    r"|(?:如果?|若|倘若)(?:您|你)?(?:還|仍|尚)?(?:有|需要)(?:其他|其它|任何|更多|相關)?(?:的)?(?:問題|疑問|需要|需求|協助|疑慮|不清楚)[^。!;\n\ue001\ue002]{0,6}[,，]?"
-    r"(?:都)?(?:歡迎|請|可以?)(?:您)?(?:再|隨時|儘管)*(?:與|和|跟|向|來|再)?(?:我們|我|客服)?(?:聯絡|聯繫|告訴|提出|詢問|告知|來訊|發問|洽詢)[^。!;\n\ue001\ue002]{0,8}"
-    r"|(?:很)?(?:高興|樂意|榮幸)(?:能)?為(?:您|你)[^。!,;\n\ue001\ue002]{0,6}|(?:以上|希望)[^。!,;\n\ue001\ue002]{0,4}(?:說明|資訊|回答|回覆)?[^。!,;\n\ue001\ue002]{0,4}(?:對您有(?:所)?幫助|有幫助到您|能幫(?:助|到)您)"
-    r"|(?:期待|歡迎)(?:您|你)?(?:的|再次|再度)?(?:光臨|蒞臨|到來|來訪|使用)|歡迎(?:隨時)?(?:來訊|詢問|洽詢)|(?:很)?(?:抱歉|不好意思|對不起)|沒問題|好的(?=[,!。])|了解(?=[,!。])"
-    r"|thank(?:s| you)[^.!?\n\ue001]{0,60}[.!]?|have a (?:nice|great|good)[^.!\n]{0,12}[.!]?|hello[,!]?|hi[,!]|dear [a-z]+[,:]"
-    r"|(?:please )?(?:let us know|feel free)[^.!\n\ue001]{0,60}[.!]?|we(?: are|'re) happy to help[.!]?|(?<![a-z])please(?![a-z])|sorry[,.]?|of course[,!]?|sure[,!]"
+    r"|(?:如果?|若|倘若)(?:您|你)?(?:還|仍|尚)?(?:有|需要)(?:其他|其它|任何|更多|相關)?(?:的)?(?:問題|疑問|需要|需求|協助|疑慮"
+    r"|不清楚)[^。!;\n\ue001\ue002]{0,6}[,，]?"
+    r"(?:都)?(?:歡迎|請|可以?)(?:您)?(?:再|隨時|儘管)*(?:與|和|跟|向|來|再)?(?:我們|我|客服)?(?:聯絡|聯繫|告訴|提出|詢問|告知|來訊|發問"
+    r"|洽詢)[^。!;\n\ue001\ue002]{0,8}"
+    r"|(?:很)?(?:高興|樂意|榮幸)(?:能)?為(?:您|你)[^。!,;\n\ue001\ue002]{0,6}|(?:以上"
+    r"|希望)[^。!,;\n\ue001\ue002]{0,4}(?:說明|資訊|回答|回覆)?[^。!,;\n\ue001\ue002]{0,4}(?:對您有(?:所)?幫助|有幫助到您"
+    r"|能幫(?:助|到)您)"
+    r"|(?:期待|歡迎)(?:您|你)?(?:的|再次|再度)?(?:光臨|蒞臨|到來|來訪|使用)|歡迎(?:隨時)?(?:來訊|詢問|洽詢)|(?:很)?(?:抱歉|不好意思|對不起)"
+    r"|沒問題|好的(?=[,!。])|了解(?=[,!。])"
+    r"|thank(?:s| you)[^.!?\n\ue001]{0,60}[.!]?|have a (?:nice|great|good)[^.!\n]{0,12}[.!]?"
+    r"|hello[,!]?|hi[,!]|dear [a-z]+[,:]"
+    r"|(?:please )?(?:let us know|feel free)[^.!\n\ue001]{0,60}[.!]?|we(?: are"
+    r"|'re) happy to help[.!]?|(?<![a-z])please(?![a-z])|sorry[,.]?|of course[,!]?|sure[,!]"
 )
 """What is polite and claims nothing."""
 FILLING = frozenset(
@@ -69,21 +76,26 @@ FILLING = frozenset(
         "之所等把被讓給從由而且但如若倘因故並個位份可能得要想來去做過著到各某每一當時只已曾另者後前內外上下更較"
     ).text
 )
-"""Characters that are left out when content is counted. 前後內外 count as rivals, not as content."""
-FILLING_WORDS = frozenset(
-    "a an the of to in on at by for with and or but if as is are be been was were it its this that these those you your "
-    "we our us i my they their there will would shall should can could may might must do does did have has had so "
-    "then than from into per only also just need needs long yes no up go under via get".split()
+"""Characters that are left out when content is counted. 前後內外 count as rivals."""
+_WORDS = (
+    "a an the of to in on at by for with and or but if as is are be been was were it its "
+    "this that these those you your we our us i my they their there will would shall "
+    "should can could may might must do does did have has had so then than from into per "
+    "only also just need needs long yes no up go under via get "
 )
+FILLING_WORDS = frozenset(_WORDS.split())
 PHRASES = pattern(
-    r"自己|自行|親自|親(?=送|洽|辦)|超過|少於|至多|至少|以上|以下|以內|以外|之內|之外|的話|如果|假如|倘若|若是|目前|現在|一般來說|我們|本店|本公司|本行|本院|本館|本診所|本校|本飯店|敝店|您的|的部分|關於|基本上|通常"
+    r"自己|自行|親自|親(?=送|洽|辦)|超過|少於|至多|至少|以上|以下|以內|以外|之內|之外|的話|如果|假如|倘若|若是|目前|現在|一般來說|我們|本店|本公司|本行|本院"
+    r"|本館|本診所|本校|本飯店|敝店|您的|的部分|關於|基本上|通常"
     r"|其實|當然|不過|但是|然而|所以|因此|另外|此外|以及|而且|並且|只要|即可|就可以|才可以?|千萬|記得|務必|麻煩|建議您?|煩請|可以?自行|必須|一定要"
     r"|需要|應該|這個|那個|進行|動作|部分|相關|服務|原本|消費|之後|然後|以後(?=[,。;])|最後|後續|前述|前項|提前(?=預約|告知|通知)|除外|例外|意外"
 )
 """Filling of more than one character, taken out before content is counted."""
 LEADS = pattern(
-    r"\s*(?:[^,。!;:\n]{0,3}[,。!])?\s*(?P<no>(?:目前|很抱歉,?|抱歉,?)?(?:不可以|不行|不可|不能|不會|不需要|不用|不必|不是|沒有|否|無)|no|nope)(?:的|喔|哦|唷|呢|耶)?\s*[,。!;.\s]"
-    r"|\s*(?P<yes>可以|可|行|能|會|需要|要|是|有|yes|yeah|sure|of course)(?:的|喔|哦|唷|呢|耶)?\s*[,。!;.]"
+    r"\s*(?:[^,。!;:\n]{0,3}[,。!])?\s*(?P<no>(?:目前|很抱歉,?|抱歉,?)?(?:不可以|不行|不可|不能|不會|不需要|不用|不必|不是|沒有|否"
+    r"|無)|no|nope)(?:的|喔|哦|唷|呢|耶)?\s*[,。!;.\s]"
+    r"|\s*(?P<yes>可以|可|行|能|會|需要|要|是|有|yes|yeah|sure|of course)"
+    r"(?:的|喔|哦|唷|呢|耶)?\s*[,。!;.]"
 )
 """Whether a text begins by saying yes or no."""
 

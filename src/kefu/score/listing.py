@@ -18,7 +18,8 @@ _QUOTED = re.compile(
 )
 _CAPITAL = re.compile(r"(?<=[a-z,(] )[A-Z][A-Za-z0-9]+")
 _CALENDAR = re.compile(
-    r"(?:mon|tues?|wed|wednes|thu|thurs?|fri|sat|satur|sun)(?:day)?s?|(?:jan|febr)(?:uary)?|feb|mar(?:ch)?"
+    r"(?:mon|tues?|wed|wednes|thu|thurs?|fri|sat|satur|sun)(?:day)?s?|(?:jan|febr)(?:uary)?|feb"
+    r"|mar(?:ch)?"
     r"|apr(?:il)?|may|june?|july?|aug(?:ust)?|(?:sept?|oct|nov|dec)(?:o?(?:em)?ber)?"
 )
 

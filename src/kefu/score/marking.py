@@ -96,7 +96,7 @@ def agreement(found: Agreement) -> float:
     """One figure, 0 to 1: the share of content that both texts have, halved for every `HALF`
     characters (or words) that the worst clause lacks or adds."""
     worst = max(found.lacking, found.added)
-    return min(found.covered, found.supported) * 0.5 ** (worst / HALF)
+    return min(found.covered, found.supported) * float(0.5 ** (worst / HALF))
 
 
 _DIGIT = re.compile(r"\d")

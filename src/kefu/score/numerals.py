@@ -16,7 +16,8 @@ _TENS = {"廿": 20, "卅": 30}
 _LARGE = {"万": 10**4, "亿": 10**8}
 
 ARABIC = r"(?:\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?)"
-CHINESE = r"[〇零一二两三四五六七八九十廿卅壹贰叁肆伍陆柒捌玖拾][〇零一二两三四五六七八九十百千万亿廿卅壹贰叁肆伍陆柒捌玖拾佰仟]{0,14}"
+_FIRST = "〇零一二两三四五六七八九十廿卅壹贰叁肆伍陆柒捌玖拾"
+CHINESE = rf"[{_FIRST}][{_FIRST}百千万亿佰仟]{{0,14}}"
 NUMBER = rf"(?:(?:{ARABIC} ?[十百千万亿]{{1,3}})+(?:{ARABIC})?|{ARABIC}|{CHINESE})"
 ENGLISH = {
     word: value
@@ -72,10 +73,9 @@ def _composed(text: str) -> Decimal | None:
     zero = False
     for part in _PART.findall(text):
         if part in _DIGITS or part[0].isdigit():
-            if number is not None and part in _DIGITS:
-                if part not in "零〇" and number:  # 二三十: an estimate, not one number
-                    return None
-            number = Decimal(_DIGITS[part] if part in _DIGITS else part)
+            if number and part in _DIGITS and part not in "零〇":
+                return None  # 二三十: an estimate, not one number
+            number = Decimal(_DIGITS.get(part, part))
             zero = zero or part in "零〇"
         elif part in _TENS:
             section += _TENS[part]

@@ -18,10 +18,15 @@ Found = tuple[int, int, tuple[str, ...]]
 _N = r"(?:\d{1,2}|[一二三四五六七八九十廿卅]{1,4})"
 _Y = r"(?:\d{2,4}|[〇零一二三四五六七八九十百]{2,5})"
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-_MONTH = r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)"
+_MONTH = (
+    r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?"
+    r"|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)"
+)
 _DATE = (
-    rf"(?:民國|西元|公元)?\s?(?P<y1>(?<![\d.]){_Y})\s?年\s?(?:\(\d{{2,4}}年?\)\s?)?(?P<m1>{_N})\s?月份?(?:\s?(?P<d1>{_N})\s?[日號](?!內))?"
-    r"|(?<![\d./-])(?P<y2>(?:民國)?\d{2,4})(?P<s2>[/.-])(?P<m2>\d{1,2})(?P=s2)(?P<d2>\d{1,2})(?![\d/]|\.\d)"
+    rf"(?:民國|西元|公元)?\s?(?P<y1>(?<![\d.]){_Y})\s?年\s?(?:\(\d{{2,4}}年?\)\s?)?(?P<m1>{_N})\s?月份?"
+    rf"(?:\s?(?P<d1>{_N})\s?[日號](?!內))?"
+    r"|(?<![\d./-])(?P<y2>(?:民國)?\d{2,4})(?P<s2>[/.-])(?P<m2>\d{1,2})(?P=s2)(?P<d2>\d{1,2})"
+    r"(?![\d/]|\.\d)"
     rf"|(?<![\d個一二三四五六七八九十]){_N}(?<=[\d一二三四五六七八九十])\s?月(?P<d3>\s?{_N}\s?[日號])"
     rf"|(?P<which>每個?|次|當|本|下個?|隔)月\s?(?P<d6>{_N})\s?[日號]"
     r"|(?<![\d./:])(?P<m4>\d{1,2})/(?P<d4>\d{1,2})(?![\d/,:]|\.\d|\s?(?:個|小時))"
@@ -30,10 +35,15 @@ _DATE = (
     r"|民國\s?(?P<y8>\d{1,3}|[一二三四五六七八九十百〇零]{1,5})\s?年"
     r"|(?<!\d)(?P<y9>(?:19|20)\d\d|1[0-2]\d|[6-9]\d)\s?年度?(?!以|內|之內|期|歷史|的歷史|後)"
     r"|(?P<y10>[一二][九〇零][〇零一二三四五六七八九]{2}|一[〇零一][〇零一二三四五六七八九])\s?年度?(?!以|內|之內)"
-    rf"|(?P<mm11>{_MONTH})\.? (?P<d11>\d{{1,2}})(?:st|nd|rd|th)?(?!\d|:| ?(?:days?|%))(?:,? (?P<y11>(?:19|20)\d\d))?"
-    rf"|(?<!\d)(?P<d12>\d{{1,2}})(?:st|nd|rd|th)?(?: of)? (?P<mm12>{_MONTH})(?![a-z])(?:,? (?P<y12>(?:19|20)\d\d))?"
+    rf"|(?P<mm11>{_MONTH})\.? (?P<d11>\d{{1,2}})(?:st|nd|rd|th)?(?!\d|:| ?(?:days?"
+    rf"|%))(?:,? (?P<y11>(?:19|20)\d\d))?"
+    rf"|(?<!\d)(?P<d12>\d{{1,2}})(?:st|nd|rd"
+    rf"|th)?(?: of)? (?P<mm12>{_MONTH})(?![a-z])(?:,? (?P<y12>(?:19|20)\d\d))?"
 )
-_JOIN = r"\s?(?:\([一二三四五六日]\)|星期[一二三四五六日])?\s?(?:起|開始)?\s?(?:至|到|~|-|迄|及|、|和)\s?"
+_JOIN = (
+    r"\s?(?:\([一二三四五六日]\)|星期[一二三四五六日])?\s?(?:起|開始)?\s?"
+    r"(?:至|到|~|-|迄|及|、|和)\s?"
+)
 
 
 def dates(text: str) -> Iterator[Found]:
@@ -97,13 +107,20 @@ def _date(y: int | None, m: int | None, d: int | None) -> str:
     return f"date:{head}{m:02}" + (f"-{d:02}" if d is not None else "")
 
 
-_HALF = r"(?P<p>凌晨|清晨|早上|早晨|清早|上午|中午|正午|下午|傍晚|晚上|晚間|夜間|午夜|午後|早|晚|am|pm)?\s?\(?"
+_HALF = (
+    r"(?P<p>凌晨|清晨|早上|早晨|清早|上午|中午|正午|下午|傍晚|晚上|晚間|夜間|午夜|午後|早|晚|am|pm)?"
+    r"\s?\(?"
+)
 _TIME = (
-    rf"{_HALF}(?<![\d:])(?P<h1>\d{{1,2}}):(?P<n1>\d\d)(?::\d\d)?(?![\d:])\s?[分點時]?\s?(?P<q1>(?:[ap]m|[ap]\.m\.)(?![a-z]))?"
-    rf"|{_HALF.replace('?P<p>', '?P<p2>')}(?<![\d:.一二兩三四五六七八九十])(?P<h2>\d{{1,2}}|[零一二兩三四五六七八九十]{{1,3}})\s?(?P<u2>點|時(?![間段候數期事常尚有或程]))(?P<w2>鐘|整)?"
+    rf"{_HALF}(?<![\d:])(?P<h1>\d{{1,2}}):(?P<n1>\d\d)(?::\d\d)?(?![\d:])\s?[分點時]?\s?(?P<q1>"
+    rf"(?:[ap]m|[ap]\.m\.)(?![a-z]))?"
+    rf"|{_HALF.replace('?P<p>', '?P<p2>')}(?<![\d:.一二兩三四五六七八九十])(?P<h2>\d{{1,2}}"
+    rf"|[零一二兩三四五六七八九十]{{1,3}})\s?(?P<u2>點|時(?![間段候數期事常尚有或程]))(?P<w2>鐘|整)?"
     r"(?:\s?(?:(?P<n2>\d{1,2}|[一二三四五六七八九十]{1,3})\s?分(?![之機])|(?P<half>半)|(?P<quarter>[一三])刻))?"
     r"|(?<![\d:])(?P<h3>\d{1,2})\s?(?P<q3>[ap]m|[ap]\.m\.)(?![a-z])"
-    rf"|{_HALF.replace('?P<p>', '?P<p4>')}(?<![\d:.])(?P<h4>\d{{1,2}})\s?(?=(?:-|~|至|到|to)\s?(?:上午|下午|晚上|晚間|中午|凌晨)?\s?\d{{1,2}}\s?(?:點|時(?![間段數期])|[ap]\.?m))"
+    rf"|{_HALF.replace('?P<p>', '?P<p4>')}(?<![\d:.])(?P<h4>\d{{1,2}})\s?"
+    r"(?=(?:-|~|至|到|to)\s?(?:上午"
+    rf"|下午|晚上|晚間|中午|凌晨)?\s?\d{{1,2}}\s?(?:點|時(?![間段數期])|[ap]\.?m))"
 )
 _MORNING = "凌晨清晨早上早晨清早上午早am"
 _EVENING = "下午傍晚晚上晚间夜间午后晚pm"
@@ -128,9 +145,7 @@ def times(text: str) -> Iterator[Found]:
         follows = last_hour is not None and join.fullmatch(text, last_end, hit.start())
         if part and part in _EVENING and hour <= 12:
             hour = hour + 12 if hour < 12 else (24 if part[0] in "晚夜" else 12)
-        elif part == "午夜" and hour == 12:
-            hour = 0
-        elif part in ("凌晨", "am") and hour == 12:
+        elif part in ("凌晨", "午夜", "am") and hour == 12:
             hour = 0
         elif (part in ("中午", "正午") and hour <= 3) or (
             not part and follows and last_hour is not None and hour < last_hour <= hour + 12 <= 24
@@ -149,8 +164,10 @@ _WEEK = (
     rf"(?P<rest>(?:\s?(?:至|到|~|-)\s?{_W}?\s?[一二三四五六日天](?![次個])|\s?[、,及和與跟/或]\s?{_W}\s?[一二三四五六日天]"
     r"|\s?[、/]?\s?[一二三四五六日](?=[^\u4e00-\u9fff]|[至到及和與公休上下早晚中每的為、]|$))*)"
     rf"|(?P<end>{_W}末|weekends?)"
-    r"|(?<![a-z])(?P<e1>mon|tue|wed|thu|fri|sat|sun)(?:s|rs|sday|day|nesday|rsday|urday)?s?(?![a-z])"
-    r"(?:\s?(?:-|~|to|through|thru|until)\s?(?P<e2>mon|tue|wed|thu|fri|sat|sun)(?:s|rs|sday|day|nesday|rsday|urday)?s?(?![a-z]))?"
+    r"|(?<![a-z])(?P<e1>mon|tue|wed|thu|fri|sat|sun)(?:s|rs|sday|day|nesday|rsday"
+    r"|urday)?s?(?![a-z])"
+    r"(?:\s?(?:-|~|to|through|thru|until)\s?(?P<e2>mon|tue|wed|thu|fri|sat|sun)(?:s|rs|sday|day"
+    r"|nesday|rsday|urday)?s?(?![a-z]))?"
     r"|(?<=[\d日號\ue000])\s?\((?P<bracket>[一二三四五六日])\)"
 )
 

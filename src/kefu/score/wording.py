@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import pairwise
 
 from .extraction import spans
 from .folding import fold, pattern
@@ -42,12 +43,16 @@ _BOUNDS = tuple(
     (pattern(before), pattern(after), bound)
     for before, after, bound in (
         (
-            r"(?:至少|最少|最低|不少於|不低於|(?<![未不])滿|(?<![未不])超過|逾|高於|大於|at least|more than|over|above|minimum(?: of)?)\s?$",
+            r"(?:至少|最少|最低|不少於|不低於|(?<![未不])滿|(?<![未不])超過|逾|高於|大於"
+            r"|at least|more than|over|above"
+            r"|minimum(?: of)?)\s?$",
             r"\s?(?:以上|起(?![床飛])|or more)",
             ">",
         ),
         (
-            r"(?:至多|最多|最高|最長|[未不]超過|[未不]滿|少於|低於|小於|不到|不足|up to|at most|less than|under|below|within|maximum(?: of)?)\s?$",
+            r"(?:至多|最多|最高|最長|[未不]超過|[未不]滿|少於|低於|小於"
+            r"|不到|不足|up to|at most|less than|under|below"
+            r"|within|maximum(?: of)?)\s?$",
             r"\s?(?:以下|以內|之內|內(?!容|部|湖)|or less)",
             "<",
         ),
@@ -187,7 +192,7 @@ class Wording:
         return places
 
     def near(self, clause: Clause) -> list[int]:
-        """The numbers of the clauses that share most with one, of another text, at most `COMMON`."""
+        """The numbers of those clauses, at most `COMMON`, that share most with another text's."""
         if len(self.clauses) <= COMMON:
             return list(range(len(self.clauses)))
         items = (*clause.grams, *((f, FACT) for f in clause.facts))
@@ -283,7 +288,7 @@ def _clause(raw: str, stated: list[tuple[str, ...]]) -> Clause:
 
 
 def _grams(tokens: tuple[str, ...]) -> frozenset[Item]:
-    return frozenset([*((t,) for t in tokens), *zip(tokens, tokens[1:], strict=False)])
+    return frozenset([*((t,) for t in tokens), *pairwise(tokens)])
 
 
 def _stem(word: str) -> str:
