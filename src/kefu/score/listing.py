@@ -16,7 +16,9 @@ from .names import COMMON, is_chinese
 _QUOTED = re.compile(
     r"「([^「」\n]{3,20})」|『([^『』\n]{3,20})』|《([^《》\n]{3,20})》|【([^【】\n]{3,20})】"
 )
-_CAPITAL = re.compile(r"(?<=[a-z,(] )[A-Z][A-Za-z0-9]+")
+_CAPITAL = re.compile(
+    r"(?<=[a-z,(] )[A-Z][A-Za-z0-9]+|[A-Z][A-Za-z0-9]+(?=、)|(?<=、)[A-Z][A-Za-z0-9]+"
+)
 _CALENDAR = re.compile(
     r"(?:mon|tues?|wed|wednes|thu|thurs?|fri|sat|satur|sun)(?:day)?s?|(?:jan|febr)(?:uary)?|feb"
     r"|mar(?:ch)?"

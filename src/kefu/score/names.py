@@ -81,4 +81,4 @@ def is_acronym(said: str) -> bool:
 def is_chinese(folded: str) -> bool:
     """Whether a folded text is Chinese with Latin words in it, and not the reverse."""
     chinese = sum("\u4e00" <= c <= "\u9fff" for c in folded)
-    return chinese * 3 >= sum(c.isalpha() and c.isascii() for c in folded)
+    return chinese * 2 >= len(_WORD.findall(folded)) and chinese > 0
