@@ -32,6 +32,8 @@ GYM = faq(
     ("信義館的開放時間為何？", "6:00 到 22:00。"),
     ("大安館的開放時間為何？", "7:00 到 23:00。"),
     ("How do I cancel my membership?", "At the desk."),
+    ("What is the dress code?", "Sportswear."),
+    ("Do you have parking?", "Behind the house."),
     ("商品有保固嗎？", "一年保固。"),
     ("离场后可以再入场吗？", "當日可以。"),
     ("「早鳥方案」是什麼？", "六點前入場的優惠。"),

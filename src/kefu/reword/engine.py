@@ -112,7 +112,7 @@ def _drafts(
         if is_chinese(base):
             draft = chinese.wording(base, row, rng, allowed, generator, scenes, used)
         else:
-            draft = english.wording(base, rng, allowed, generator, used)
+            draft = english.wording(base, row, rng, allowed, generator, scenes, used)
         if draft is None or (letters := key(draft.text)) in seen:
             vain += 1
             continue

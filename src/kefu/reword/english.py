@@ -11,8 +11,10 @@ from functools import cache
 
 from . import frames
 from .registry import Draft, Generator, Rule, lines, make, on_side, pick
+from .scenes import Scenes
 
 FAMILIES = (
+    "scene",
     "frame",
     "keyword",
     "contraction",
@@ -23,8 +25,16 @@ FAMILIES = (
     "case",
     "punctuation",
 )
+SCENES = 0.5
+"""How often a row with scenes is asked with one."""
 _END = re.compile(r"[\s?.!]+$")
 _LEAD = re.compile(r"^(?:hi|hello|please|excuse me|hey)[,!. ]+", re.I)
+_ASKS = re.compile(
+    r"(?:^|[,:;?.] (?:so |and |but )?)(?:how|what|when|where|which|who|why|whose|any|can|could|do"
+    r"|does|did|is|are|am|will|would|may|might|should|shall|has|have you|must|by when|in how)\b",
+    re.I,
+)
+_POLITE = re.compile(r"\bplease\b|^could you|^hi\b|tell me", re.I)
 _STOP = frozenset(
     """a an the i my me we our you your do does did is are was be been can could may might will
     would shall should to of for in on at it its that this there how what when where which who
@@ -98,14 +108,20 @@ def _contractions() -> tuple[tuple[re.Pattern[str], Rule[str]], ...]:
 
 def wording(
     base: str,
+    row: int,
     rng: random.Random,
     allowed: frozenset[str],
     side: Generator,
+    scenes: Scenes | None,
     used: set[str],
 ) -> Draft | None:
     """One new wording of `base`, or None where the dice found nothing."""
     text = _END.sub("", _LEAD.sub("", base.strip()))
     draft = Draft(text)
+    offered = [rule for rule in (scenes.of(row) if scenes else []) if rule.name not in used]
+    if offered and rng.random() < SCENES:
+        rule = rng.choice(offered)
+        return _finish(Draft(rule.payload, (rule.name,), True), rng, side, allowed)
     if "frame" in allowed and rng.random() < 0.6:
         framed = frames.frames(draft.text, side, "en")
         if framed:
@@ -133,12 +149,10 @@ def wording(
 
 def _finish(draft: Draft, rng: random.Random, side: Generator, allowed: frozenset[str]) -> Draft:
     text = draft.text[:1].upper() + draft.text[1:]
-    asks = re.search(
-        r"\b(?:how|what|when|where|which|who|why|can|could|do|does|is|are|will)\b", text, re.I
-    )
-    if asks and not draft.used("keyword") and not text.endswith(("?", ".", "!")):
+    whole = draft.used("keyword") or draft.used("closing") or text.endswith(("?", ".", "!"))
+    if not whole and _ASKS.search(text):
         text += "?"
-    draft = Draft(text, draft.rules)
+    draft = Draft(text, draft.rules, draft.scene)
     if "punctuation" in allowed and rng.random() < 0.3 and text.endswith("?"):
         rule = _MARK[side]
         draft = draft.after(_END.sub("", text) if rule.payload == "end" else f"{text}?", rule.name)
@@ -186,12 +200,12 @@ def _contract(draft: Draft, rng: random.Random, side: Generator) -> Draft:
 
 
 def _shell(family: str, draft: Draft, rng: random.Random, side: Generator) -> Draft:
-    asks = re.match(
-        r"(?:how|what|when|where|which|who|why|can|could|do|does|is|are|will)\b", draft.text, re.I
-    )
-    if not asks or re.search(r"\bplease\b|^could you|^hi\b|tell me", draft.text, re.I):
+    if not _ASKS.match(draft.text) or _POLITE.search(draft.text):
         return draft
-    rule = rng.choice(on_side(_shells(family), side))
+    fit = on_side(_shells(family), side)
+    if not fit:
+        return draft
+    rule = rng.choice(fit)
     text = draft.text
     if not rule.payload.startswith("{}") and text[:1].isupper() and not text.startswith("I "):
         text = text[:1].lower() + text[1:]

@@ -15,7 +15,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from ..records import Faq, Pair
+from ..records import Faq
+from .checks import is_chinese
 from .registry import Generator, Rule, make, on_side
 from .script import to_traditional
 from .shells import bare
@@ -35,6 +36,7 @@ class Topic:
     """One intent: how its rows are known, and what people say who have it in mind."""
 
     name: str
+    language: str
     match: tuple[re.Pattern[str], ...]
     """A question of this topic holds something of each."""
     also: re.Pattern[str] | None
@@ -53,18 +55,19 @@ class Topic:
 
 
 @cache
-def topics() -> tuple[Topic, ...]:
-    """The shipped topics."""
+def topics(language: str) -> tuple[Topic, ...]:
+    """The shipped topics of a language, `zh` or `en`."""
     return tuple(
         Topic(
             item["name"],
-            tuple(re.compile(pattern) for pattern in item["match"]),
-            re.compile(item["also"]) if "also" in item else None,
-            re.compile(item["unless"]) if "unless" in item else None,
+            language,
+            tuple(re.compile(pattern, re.I) for pattern in item["match"]),
+            re.compile(item["also"], re.I) if "also" in item else None,
+            re.compile(item["unless"], re.I) if "unless" in item else None,
             _rules(item, "say"),
             _rules(item, "named"),
         )
-        for item in _data()["topic"]
+        for item in _data(language)["topic"]
     )
 
 
@@ -74,16 +77,17 @@ def _rules(item: dict[str, Any], which: str) -> tuple[Rule[str], ...]:
 
 
 @cache
-def _data() -> dict[str, Any]:
-    raw = files(__package__).joinpath("data", "scenes_zh.toml").read_text("utf-8")
+def _data(language: str) -> dict[str, Any]:
+    raw = files(__package__).joinpath("data", f"scenes_{language}.toml").read_text("utf-8")
     return tomllib.loads(raw)
 
 
 @cache
-def _neutral() -> re.Pattern[str]:
+def _neutral(language: str) -> re.Pattern[str]:
     """Words that say nothing about what sets a row apart."""
-    words = sorted(_data()["neutral"].split(), key=len, reverse=True)
-    return re.compile("|".join(map(re.escape, words)))
+    words = sorted(_data(language)["neutral"].split(), key=len, reverse=True)
+    either = "|".join(map(re.escape, words))
+    return re.compile(rf"\b(?:{either})\b" if language == "en" else either, re.I)
 
 
 class Scenes:
@@ -92,8 +96,13 @@ class Scenes:
     def __init__(self, faq: Faq, side: Generator) -> None:
         self._of: dict[int, list[Rule[str]]] = {}
         texts = [to_traditional(pair.question) for pair in faq.pairs]
-        for topic in topics():
-            rows = [i for i, text in enumerate(texts) if topic.of(text)]
+        chinese = [is_chinese(text) for text in texts]
+        for topic in (*topics("zh"), *topics("en")):
+            rows = [
+                i
+                for i, text in enumerate(texts)
+                if chinese[i] == (topic.language == "zh") and topic.of(text)
+            ]
             if topic.named:
                 self._name(faq, topic, side, {i: bare(texts[i]) for i in rows})
             if len({faq.pairs[i].answer for i in rows}) != 1:
@@ -130,7 +139,7 @@ def _alone(topic: Topic, text: str, most: int = 1) -> bool:
         left = pattern.sub(" ", left)
     if topic.also:
         left = topic.also.sub(" ", left)
-    left = _neutral().sub(" ", left)
+    left = _neutral(topic.language).sub(" ", left)
     return len(re.sub(r"[\W_]+", "", left)) <= most
 
 
@@ -145,9 +154,3 @@ def _name_in(topic: Topic, text: str) -> str:
             name = text[:at].rstrip("的之")
             return name if _NAME.fullmatch(name) else ""
     return ""
-
-
-def pairs_with_scenes(faq: Faq) -> list[Pair]:
-    """The rows that have any sentence of the training side; for figures."""
-    scenes = Scenes(faq, "train")
-    return [pair for i, pair in enumerate(faq.pairs) if scenes.of(i)]

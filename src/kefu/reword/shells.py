@@ -52,9 +52,12 @@ def _rules(family: str) -> tuple[tuple[Rule[str], frozenset[str]], ...]:
 
 
 def _apply(family: str, draft: Draft, rng: random.Random, side: Generator) -> Draft:
+    """A rule for that sort of sentence; a scene asks of itself, so nothing may embed it."""
     text = _AFTER.sub("", draft.text)
     kind = kind_of(text)
-    fit = on_side((rule for rule, kinds in _rules(family) if kind in kinds), side)
+    embeds = family == "opening" and draft.scene and kind == "open"
+    need = {kind, "ask"} if embeds else {kind}
+    fit = on_side((rule for rule, kinds in _rules(family) if need <= kinds), side)
     if not fit:
         return draft
     rule = rng.choice(fit)
