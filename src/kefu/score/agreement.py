@@ -11,11 +11,13 @@ from dataclasses import dataclass
 
 from rapidfuzz.distance import Levenshtein
 
-from .lexicon import Rival
+from .lexicon import FACT, Rival
 from .wording import Clause, Item, Wording, clash
 
 ALIKE = 0.4
 """Clauses at least this alike speak of one thing, so that they can contradict each other."""
+KEPT = 0.5
+"""A clause is there when so much of it stands in one place."""
 MERGED = 0.6
 """A clause makes one of two when it says at least so much of each."""
 FACTS = 0.1
@@ -51,12 +53,16 @@ def agree(said: Wording, due: Wording) -> Agreement:
     if said.lead is not None and due.lead is not None and said.lead != due.lead:
         told.append("yes and no are exchanged")
     for own, its in ((said, due), (due, said)):
+        same = {(c.raw, c.stated) for c in its.clauses}
         for clause in own.clauses:
+            if (clause.raw, clause.stated) in same:
+                continue
             found, instead = _turned(clause, own, its, whole=own is said)
             told += [found] if found else []
             replaced = max(replaced, instead)
     turned = (said.denied & due.affirmed - due.denied) | (due.denied & said.affirmed - said.denied)
     told += [_turn(turned)] if turned else []
+    told += [f"nothing of: {c.raw.replace(FACT, '…').strip()}" for c in _dropped(due, said)]
     return Agreement(
         _share(covered),
         _share(supported),
@@ -65,6 +71,21 @@ def agree(said: Wording, due: Wording) -> Agreement:
         replaced,
         told[0] if told else "",
     )
+
+
+def _dropped(due: Wording, said: Wording) -> Iterator[Clause]:
+    """Clauses of which no clause of the answer, and no two in a row, says as much as half."""
+    same = {(c.raw, c.stated) for c in said.clauses}
+    for clause in due.clauses:
+        if (clause.raw, clause.stated) in same or (len(clause.tokens) < 3 and not clause.denials):
+            continue
+        best = 0
+        for i in said.near(clause):
+            here = clause.grams & said.clauses[i].grams
+            after = said.clauses[i + 1].grams if i + 1 < len(said.clauses) else frozenset()
+            best = max(best, len(here | (clause.grams & after)))
+        if best < KEPT * len(clause.grams):
+            yield clause
 
 
 def _support(clause: Clause, grams: frozenset[Item]) -> tuple[float, int]:
@@ -109,7 +130,8 @@ def _turned(clause: Clause, own: Wording, its: Wording, *, whole: bool) -> tuple
         return "", 0
     near = [pair for score, pair in sorted(likeness, key=lambda x: -x[0]) if score >= best - NEARLY]
     told = [
-        next(_contradictions(clause, pair, whole), "") or _moved(clause, pair, own, its)
+        next(_contradictions(clause, pair, its.facts if whole else frozenset()), "")
+        or _moved(clause, pair, own, its)
         for pair in near + bare
     ]
     return ("" if "" in told else told[0]), min(_replaced(clause, pair) for pair in near)
@@ -161,7 +183,9 @@ def _alone(grams: frozenset[Item], others: frozenset[Item]) -> frozenset[Item]:
     return frozenset(g for g in grams - others if len(g) == 2 and not {(g[0],), (g[1],)} <= others)
 
 
-def _contradictions(clause: Clause, pair: tuple[Clause, ...], whole: bool) -> Iterator[str]:
+def _contradictions(
+    clause: Clause, pair: tuple[Clause, ...], elsewhere: frozenset[str]
+) -> Iterator[str]:
     denied = frozenset(i for c in pair for i in c.denied)
     affirmed = frozenset(i for c in pair for i in c.affirmed)
     turned = (clause.denied & (affirmed - denied)) | (denied & (clause.affirmed - clause.denied))
@@ -170,6 +194,8 @@ def _contradictions(clause: Clause, pair: tuple[Clause, ...], whole: bool) -> It
         turned = (clause.denied & said - denied) | (denied & clause.grams - clause.denied)
     if turned:
         yield _turn(turned)
+    if len(pair) == 1 and clause.bald == pair[0].bald and clause.nots != pair[0].nots:
+        yield "a negation is put in or left out"
     theirs = sum((c.rivals for c in pair), Counter[Rival]())
     if {group for group, _ in clause.rivals - theirs} & {g for g, _ in theirs - clause.rivals}:
         yield "one thing is put in another's place"
@@ -180,7 +206,7 @@ def _contradictions(clause: Clause, pair: tuple[Clause, ...], whole: bool) -> It
     facts = {f for c in pair for f in c.facts}
     mine_only = {f.partition(":")[0] for f in set(clause.facts) - facts}
     if mine_only & {f.partition(":")[0] for f in facts - set(clause.facts)} or (
-        whole and mine_only and len(clause.facts) > len(mine_only)
+        set(clause.facts) & facts and (set(clause.facts) - facts) & elsewhere
     ):
         yield "a fact stands in another's place"
     for rival in clause.attached.keys() & pair[0].attached.keys():

@@ -37,6 +37,8 @@ REACH = 4
 """A denial surely reaches so many characters (or words) of content."""
 _CLAUSE_END = re.compile(r"[,;。!?\n:]+|\.(?=\s|$)|\s-\s|(?<=.)(?=[但且](?!以))")
 _TOKEN = re.compile(rf"{NOT}|{FACT}|[a-z0-9]+(?:'[a-z]+)?|[^\W_]|、")
+_NOTS = pattern(r"[不未無没非勿莫免]|可以|[可能會得\s]")
+_CAN = frozenset(fold("可以 可 能 會 得").text.split()) | {" ", "\n"}
 _STOPS = frozenset(fold("也仍且但並而則就即才還").text)
 """After these a denial no longer holds."""
 _BOUNDS = tuple(
@@ -131,6 +133,15 @@ class Clause:
         return _grams(self.tokens)
 
     @cached_property
+    def bald(self) -> str:
+        """The clause without the letters that deny, and without 可 and 能, which go with them."""
+        return _NOTS.sub("", self.raw)
+
+    @cached_property
+    def nots(self) -> int:
+        return sum(len(hit) for hit in _NOTS.findall(self.raw) if hit not in _CAN)
+
+    @cached_property
     def frame(self) -> frozenset[Item]:
         """`grams` without the words that exclude others: what stays when one is exchanged."""
         words = {word for _, word, _ in self._rivals}
@@ -179,6 +190,10 @@ class Wording:
             for i in range(len(c.tokens) - 1)
             if not c.states[i] and not c.states[i + 1]
         )
+
+    @cached_property
+    def facts(self) -> frozenset[str]:
+        return frozenset(fact for clause in self.clauses for fact in clause.facts)
 
     @cached_property
     def _places(self) -> dict[Item, list[int]]:
