@@ -55,12 +55,15 @@ def table(language: str) -> tuple[Frame, ...]:
 def frames(text: str, side: Generator, language: str = "zh") -> tuple[tuple[Rule[str], str], ...]:
     """Every rule that fits one of the text's sentences, with the text that it gives."""
     found: list[tuple[Rule[str], str]] = []
-    for sentence in _SENTENCE.finditer(text):
+    sentences = list(_SENTENCE.finditer(text))
+    for sentence in sentences:
         whole = sentence.group().strip()
         for frame in table(language):
             hit = frame.match.fullmatch(whole)
             if hit is None or (frame.unless and frame.unless.search(whole)):
                 continue
+            if frame.name == "title" and len(sentences) > 1:
+                continue  # 時間？對象？內容？: one announcement for all of them
             parts = {name: (part or "").strip() for name, part in hit.groupdict().items()}
             length = sum(map(len, parts.values())) if language == "zh" else 0
             for rule in on_side(frame.say, side):

@@ -35,7 +35,7 @@ def bare(text: str) -> str:
 def kind_of(text: str) -> str:
     """`ask` (ends in 嗎), `open` (holds a question word), or `say` (a statement or a title)."""
     end = _AFTER.sub("", text)
-    if _ASKS.search(end):
+    if _ASKS.search(end) or re.search(r"嗎[？?]", end):
         return "ask"
     return "open" if _OPEN.search(end) else "say"
 
