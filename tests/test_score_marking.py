@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import shared_data
 
+from conftest import shared_data
 from kefu.records import ExamQuestion, Faq, Mark, Origin, Pair, Reply
 from kefu.score import Marker
 

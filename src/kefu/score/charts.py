@@ -6,7 +6,8 @@ Knows shares between 0 and 1 and labels; colours come from the page's style shee
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
+
+from .words import escaped
 
 _ROW = 40
 _WIDE, _LEFT, _RIGHT = 720, 190, 70
@@ -31,9 +32,9 @@ def bars(rows: Sequence[tuple[str, float, float, float, bool]], label: str) -> s
         a, b = _LEFT + low * span, _LEFT + up * span
         short = name if len(name) <= 24 else name[:23] + "…"
         parts += [
-            f"<g><title>{escape(name)}: {share:.1%} ({low:.1%}–{up:.1%})</title>",
+            f"<g><title>{escaped(name)}: {share:.1%} ({low:.1%}–{up:.1%})</title>",
             f'<text class="name" x="{_LEFT - 12}" y="{middle + 5}" text-anchor="end">'
-            f"{escape(short)}</text>",
+            f"{escaped(short)}</text>",
             f'<rect class="{kind}" x="{_LEFT}" y="{y}" width="{max(share * span, 1):.1f}" '
             'height="24" rx="4"/>',
             f'<line class="whisker" x1="{a:.1f}" x2="{b:.1f}" y1="{middle}" y2="{middle}"/>',
@@ -73,9 +74,9 @@ def curve(
         ]
     parts += [
         f'<text class="axis" x="{(wide + left) / 2}" y="{high - 6}" text-anchor="middle">'
-        f"{escape(x_label)}</text>",
+        f"{escaped(x_label)}</text>",
         f'<text class="axis" transform="rotate(-90)" x="{-(high - bottom + top) / 2}" y="14" '
-        f'text-anchor="middle">{escape(y_label)}</text>',
+        f'text-anchor="middle">{escaped(y_label)}</text>',
     ]
     line = sorted(points, key=lambda p: p[1])
     if line:
@@ -101,6 +102,4 @@ def curve(
 
 
 def _open(high: float, label: str) -> str:
-    return (
-        f'<svg viewBox="0 0 {_WIDE} {high:g}" role="img" aria-label="{escape(label, quote=True)}">'
-    )
+    return f'<svg viewBox="0 0 {_WIDE} {high:g}" role="img" aria-label="{escaped(label)}">'

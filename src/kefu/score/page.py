@@ -6,7 +6,6 @@ Everything that comes from a file or a bot is escaped. Knows how things look, no
 from __future__ import annotations
 
 from collections.abc import Iterable
-from html import escape
 from importlib.resources import files
 
 from ..records import Candidate, Report, Tally, Verdict
@@ -14,7 +13,7 @@ from .charts import bars, curve
 from .extraction import spans
 from .reporting import worst
 from .sentences import Language, sentence
-from .words import reason, say
+from .words import escaped, reason, say
 
 LONGEST = 1200
 """Characters of an answer that the page shows."""
@@ -24,16 +23,16 @@ def as_html(report: Report, language: Language = "en") -> str:
     """The page. It needs nothing beside itself, and holds the sentence in both languages."""
     style = (files(__package__) / "data" / "page.css").read_text(encoding="utf-8")
     other: Language = "en" if language == "zh-TW" else "zh-TW"
-    title = f"{say('title', language)} · {escape(report.run)}"
+    title = f"{say('title', language)} · {escaped(report.run)}"
     lang = "zh-Hant-TW" if language == "zh-TW" else "en"
     return "\n".join(
         [
             f'<!doctype html>\n<html lang="{lang}">\n<head>\n<meta charset="utf-8">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             f"<title>{title}</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>",
-            f"<header><p class='kicker'>{say('title', language)}</p><h1>{escape(report.run)}</h1>",
-            f"<p class='lead'>{escape(sentence(report, language))}</p>",
-            f"<p class='second' lang='{other}'>{escape(sentence(report, other))}</p></header>",
+            f"<header><p class='kicker'>{say('title', language)}</p><h1>{escaped(report.run)}</h1>",
+            f"<p class='lead'>{escaped(sentence(report, language))}</p>",
+            f"<p class='second' lang='{other}'>{escaped(sentence(report, other))}</p></header>",
             _figures(report, language),
             _controls(report, language),
             _kinds(report.candidates, language),
@@ -99,7 +98,7 @@ def _kinds(candidates: Iterable[Candidate], language: Language) -> str:
     if not candidates:
         return ""
     heads = "".join(
-        f"<th scope='col'{' class=own' if i == 0 else ''}>{escape(c.name)}</th>"
+        f"<th scope='col'{' class=own' if i == 0 else ''}>{escaped(c.name)}</th>"
         for i, c in enumerate(candidates)
     )
     parts = [
@@ -160,7 +159,7 @@ def _answer(v: Verdict, language: Language) -> str:
     if v.asked.must_pass:
         tags += f"<span class='tag bad'>{say('must pass', language)}</span>"
     before = "".join(
-        f"<p class='before'>{say('before', language)}: {escape(q)} → {escape(a)}</p>"
+        f"<p class='before'>{say('before', language)}: {escaped(q)} → {escaped(a)}</p>"
         for q, a in v.asked.history
     )
     if v.asked.answer is None:
@@ -170,8 +169,8 @@ def _answer(v: Verdict, language: Language) -> str:
     given = _coloured(v.reply.text, kinds) or f"<em>{say('nothing', language)}</em>"
     confidence = f"{say('confidence', language)} {v.reply.confidence:.2f}"
     return (
-        f"<article><h3>{escape(v.asked.question)}</h3>{before}<p class='why'>{tags} "
-        f"{escape(reason(mark.because, language))} <small>{confidence}</small></p>"
+        f"<article><h3>{escaped(v.asked.question)}</h3>{before}<p class='why'>{tags} "
+        f"{escaped(reason(mark.because, language))} <small>{confidence}</small></p>"
         f"<div class='pair'><div class='given'><h4>{say('given', language)}</h4>"
         f"<p>{given}</p></div><div class='due'><h4>{say('due', language)}</h4><p>{due}</p></div>"
         "</div></article>"
@@ -187,13 +186,13 @@ def _coloured(text: str, kinds: dict[str, str]) -> str:
         kind = kinds.get(fact.name)
         if kind is None or fact.start < at:
             continue
-        said = escape(shown[fact.start : fact.end])
+        said = escaped(shown[fact.start : fact.end])
         parts += [
-            escape(shown[at : fact.start]),
-            f"<mark class='{kind}' title='{escape(fact.name, quote=True)}'>{said}</mark>",
+            escaped(shown[at : fact.start]),
+            f"<mark class='{kind}' title='{escaped(fact.name)}'>{said}</mark>",
         ]
         at = fact.end
-    return "".join([*parts, escape(shown[at:]), "…" if len(text) > LONGEST else ""])
+    return "".join([*parts, escaped(shown[at:]), "…" if len(text) > LONGEST else ""])
 
 
 def _details(candidates: Iterable[Candidate], language: Language) -> str:
@@ -209,7 +208,7 @@ def _details(candidates: Iterable[Candidate], language: Language) -> str:
             counts = (t.asked, t.right, t.wrong, t.handed_over, t.false_answers)
             cells = "".join(f"<td>{n}</td>" for n in (*counts, t.false_hand_overs, t.invented))
             parts.append(
-                f"<tr><th scope='row'>{escape(c.name)}</th><td>{say(t.kind, language)}</td>{cells}"
+                f"<tr><th scope='row'>{escaped(c.name)}</th><td>{say(t.kind, language)}</td>{cells}"
                 "</tr>"
             )
     return "".join([*parts, "</tbody></table></div></details>"])
@@ -224,5 +223,5 @@ def _foot(report: Report, language: Language) -> str:
         (say("faq", language), report.faq_digest[:12]),
         (say("versions", language), ", ".join(f"{k} {v}" for k, v in report.versions.items())),
     ]
-    told = "".join(f"<dt>{k}</dt><dd>{escape(v)}</dd>" for k, v in rows if v)
+    told = "".join(f"<dt>{k}</dt><dd>{escaped(v)}</dd>" for k, v in rows if v)
     return f"<footer><dl>{told}</dl></footer>"

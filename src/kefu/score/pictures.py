@@ -11,16 +11,16 @@ from ..records import Candidate, Report, Tally, Verdict
 from .page import as_html
 from .reporting import worst
 from .sentences import Language, sentence
-from .words import reason, say
+from .words import plain, reason, say
 
 __all__ = ["as_html", "as_markdown", "as_text", "sentence"]
 
 
 def as_text(report: Report, language: Language = "en") -> str:
     """For a terminal: the sentence, the table, and the worst answers, 80 columns or so."""
-    lines = [sentence(report, language), ""]
+    lines = [_line(sentence(report, language), 2000), ""]
     for candidate in report.candidates:
-        lines.append(f"{candidate.name}")
+        lines.append(_line(candidate.name, 70))
         for tally in (*candidate.tallies, candidate.overall):
             lines.append("  " + _in_words(tally, language))
         lines.append("")
@@ -52,7 +52,12 @@ def _in_words(tally: Tally, language: Language) -> str:
 
 def as_markdown(report: Report, language: Language = "en") -> str:
     """For a README or an issue: a table of all candidates by kind, then the worst answers."""
-    lines = [f"# {say('title', language)}: {_cell(report.run)}", "", sentence(report, language), ""]
+    lines = [
+        f"# {say('title', language)}: {_cell(report.run)}",
+        "",
+        _cell(sentence(report, language)),
+        "",
+    ]
     lines += _table(report.candidates, language)
     names = ("false answers", "false hand-overs", "invented")
     lines += ["", _row([say("candidate", language), *(say(n, language) for n in names)])]
@@ -99,16 +104,16 @@ def _row(cells: Sequence[str]) -> str:
 
 def _cell(text: str) -> str:
     """Text that cannot leave its cell or become markup."""
-    plain = " ".join(text.split()).replace("\\", "\\\\")
+    cell = " ".join(plain(text).split()).replace("\\", "\\\\")
     for sign in "|*_`[]":
-        plain = plain.replace(sign, "\\" + sign)
-    return plain.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+        cell = cell.replace(sign, "\\" + sign)
+    return cell.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _line(text: str, most: int) -> str:
     """One line, without signs that move a terminal's cursor."""
-    plain = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return plain if len(plain) <= most else plain[: most - 1] + "…"
+    line = " ".join(plain(text).split())
+    return line if len(line) <= most else line[: most - 1] + "…"
 
 
 def _given(verdict: Verdict, language: Language) -> str:

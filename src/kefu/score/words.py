@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
+from html import escape
+
 from .sentences import Language
+
+
+def plain(text: str) -> str:
+    """Text without signs that move a cursor, turn the reading order or are no letters at all."""
+    return "".join(c if c.isprintable() or c == "\n" else " " for c in text)
+
+
+def escaped(text: str) -> str:
+    """Plain text for HTML and SVG, inside quotes too."""
+    return escape(plain(text), quote=True)
+
 
 _WORDS: dict[str, tuple[str, str]] = {
     "title": ("Exam report", "測驗報告"),
