@@ -83,12 +83,19 @@ def _joined(before: str, said: str, after: str) -> str:
     return f"{before.rstrip()}{said}{after}".strip()
 
 
+_KEPT = (
+    "會員|會議|會計|會場|會館|會費|會籍|社會|協會|機會|晚會|音樂會|年會|有效|有限|所有|擁有|時間|時段|時數|臨時|"
+    "後續|售後|課後|要件|需要|重要|主要|得獎|所得|取得|心得|能力|功能|在職|現在|及格|請假|申請|邀請|目的|的士|"
+    "是非|和平|想法|上將|應徵|應用|適應|被單|棉被|我們|你們|跟團|至少|甚至|了解|終了|該區"
+)
 _FUNCTION = re.compile(
+    rf"(?P<kept>{_KEPT})|"
     r"請問|可不可以|可以|能不能|能否|可否|是否|有沒有|有無|是不是|什麼時候|何時|什麼|甚麼|怎麼樣|怎麼辦|怎麼|"
-    r"怎樣|如何|哪裡|哪些|那些|哪|為什麼|為何|幾[天個點]|多少|多久|要不要|需要|應該|應|該|我們|你們|我|你|"
+    r"怎樣|如何|哪裡|哪些|那些|哪|為什麼|為何|幾[天個點]|多少|多久|要不要|應該|應|該|我|你|"
     r"您|的話|嗎|呢|啊|了|的|要|想|有|是|在|和|跟|與|及|或|會|能|得|之後|以後|後|時|請|被|把|將|於|至|到|"
     r"[，,、。？?！!：:；;（）()]"
 )
+_EMPTY = frozenset(("我們", "你們", "需要"))
 _ASPECT = (
     (re.compile(r"多少錢|費用|收費|怎麼算|多少"), ("費用", "多少")),
     (re.compile(r"多久|幾天|何時|什麼時候"), ("時間", "多久")),
@@ -110,7 +117,8 @@ def _aspects() -> tuple[tuple[re.Pattern[str], tuple[Rule[str], ...]], ...]:
 
 def keywords(draft: Draft, rng: random.Random, side: Generator) -> Draft | None:
     """The content words alone with spaces, as typed into a search box; None for long questions."""
-    pieces = [p for p in _FUNCTION.sub(" ", draft.text).split() if p]
+    content = _FUNCTION.sub(lambda hit: hit["kept"] or " ", draft.text)
+    pieces = [piece for piece in content.split() if piece not in _EMPTY]
     if not 1 <= len(pieces) <= 4 or sum(map(len, pieces)) > 16 or max(map(len, pieces)) > 9:
         return None
     if any(len(p) == 1 and not p.isascii() for p in pieces):
