@@ -128,7 +128,18 @@ def _turned(clause: Clause, own: Wording, its: Wording, *, whole: bool) -> tuple
     best = max((score for score, _ in likeness), default=0.0)
     if best < ALIKE:
         return "", 0
-    near = [pair for score, pair in sorted(likeness, key=lambda x: -x[0]) if score >= best - NEARLY]
+    near = [
+        pair
+        for score, pair in sorted(likeness, key=lambda x: -x[0])
+        if score >= best - NEARLY
+        # or it states the very same facts, and more than one
+        or (
+            score >= ALIKE
+            and len(pair) == 1
+            and clause.stated == pair[0].stated
+            and len(clause.facts) > 1
+        )
+    ]
     told = [
         next(_contradictions(clause, pair, its.facts if whole else frozenset()), "")
         or _moved(clause, pair, own, its)

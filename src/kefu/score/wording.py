@@ -251,7 +251,7 @@ def _clause(raw: str, stated: list[tuple[str, ...]]) -> Clause:
     text = raw
     for rule, target in BROKEN_UP:
         text = rule.sub(target, text)
-    text = KEPT.sub(lambda hit: hit.group()[1:] if len(hit.group()) > 1 else "", text)
+    text = KEPT.sub(lambda hit: _NOTS.sub("", hit.group()), text)
     text = NEGATION.sub(NOT, text)
     for rule, target in synonyms():
         text = rule.sub(target, text)
