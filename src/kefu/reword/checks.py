@@ -40,7 +40,7 @@ _NAMED = re.compile(
     r"(?:[^\W\d_a-z]{2,3}(?:縣|區|鄉|鎮|路|街|站|島|橋|國小|國中|大學|醫院|夜市|公園|博物館|美術館))"
 )
 _GENERIC = re.compile(
-    r"[的是在到去要有可想個了哪這那各本該何於與和及或請問]|地區|車站|網站|捷運站|校區"
+    r"[的是在到去要有可想個了哪這那各本該何於與和及或請問]|地區|車站|網站|捷運站|校區|網路|道路|馬路|線路"
 )
 
 
@@ -113,10 +113,11 @@ class Checker:
         verdicts: list[bool] = []
         doubtful: list[int] = []
         for place, (mine, other) in enumerate(self._quick.compare(wordings)):
+            scene = wordings[place][2]
             verdicts.append(mine - other >= DOUBT)
-            if mine - other < DOUBT:
+            if abs(mine - other) < DOUBT or (scene and mine - other < DOUBT):
                 doubtful.append(place)
-        hits = self._index.search_all([texts[place] for place in doubtful], 8)
+        hits = self._index.search_all([texts[place] for place in doubtful], 4)
         for place, found in zip(doubtful, hits, strict=True):
             i, _, scene = wordings[place]
             same = self.pairs[i].answer

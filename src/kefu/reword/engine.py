@@ -26,7 +26,7 @@ PATIENCE = 25
 """Throws of the dice in vain after which a row's rules count as exhausted."""
 TRAINED = 32
 """Of a row's training drafts, in the order of the dice, that the exam may not repeat."""
-DRAWS = 5
+DRAWS = 4
 """Wordings drawn for each one wanted before a row is given up: its neighbours are too near."""
 
 

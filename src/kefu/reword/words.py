@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import re
-from functools import cache
+from functools import cache, lru_cache
 
 from .registry import Draft, Generator, Rule, lines, make, on_side
 
@@ -139,13 +139,19 @@ def _spaced(before: str, said: str, after: str) -> str:
     return f"{before}{left}{said}{right}{after}"
 
 
-def register(draft: Draft, rng: random.Random, side: Generator) -> Draft:
-    """Written turns of phrase as they are spoken, up to three of them."""
-    found = [
+@lru_cache(maxsize=4096)
+def _turns(text: str, side: Generator) -> tuple[tuple[re.Pattern[str], list[Rule[str]]], ...]:
+    """The turns of phrase that a text holds, with what may be said instead."""
+    return tuple(
         (pattern, mine)
         for pattern, rules in _register()
-        if pattern.search(draft.text) and (mine := on_side(rules, side))
-    ]
+        if (mine := on_side(rules, side)) and pattern.search(text)
+    )
+
+
+def register(draft: Draft, rng: random.Random, side: Generator) -> Draft:
+    """Written turns of phrase as they are spoken, up to three of them."""
+    found = list(_turns(draft.text, side))
     rng.shuffle(found)
     for pattern, mine in found[:3]:
         rule = rng.choice(mine)
