@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from .words import escaped
 
 _ROW = 40
-_WIDE, _LEFT, _RIGHT = 720, 190, 70
+_WIDE, _LEFT, _RIGHT = 720, 200, 70
 
 
 def bars(rows: Sequence[tuple[str, float, float, float, bool]], label: str) -> str:
@@ -81,7 +81,7 @@ def curve(
     line = sorted(points, key=lambda p: p[1])
     if line:
         path = " ".join("{:.1f},{:.1f}".format(*at(a, w)) for _, a, w in line)
-        parts.append(f'<polyline class="line" points="{path}"/>')
+        parts.append(f'<polyline class="line" fill="none" stroke="currentColor" points="{path}"/>')
     for level, answered, wrong in line if len(line) <= 40 else ():
         x, y = at(answered, wrong)
         told = f"≥ {level:.3f}: {answered:.1%}, {wrong:.1%}"

@@ -215,7 +215,7 @@ class Wording:
         return [i for i, _ in shared.most_common(COMMON)]
 
 
-@lru_cache(maxsize=2048)
+@lru_cache(maxsize=1024)
 def wording(text: str, names: frozenset[str] = frozenset()) -> Wording:
     """A text taken apart."""
     masked, facts = _masked(text, names)
