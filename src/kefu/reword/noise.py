@@ -13,7 +13,7 @@ from .registry import Draft, Generator, Rule, lines, make, on_side
 from .script import convert
 from .shells import kind_of
 
-_END = re.compile(r"[\s？?。！!]+$")
+_END = re.compile(r"[\s？?。！!.]+$")
 _INNER = re.compile(r"[，,、。？?！!；;：:]\s*")
 _MARKS: dict[Generator, Rule[str]] = {
     "train": Rule("punctuation:end dropped", "end", "train"),

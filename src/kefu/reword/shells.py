@@ -15,7 +15,7 @@ from .registry import Draft, Generator, Rule, lines, make, on_side
 _BEFORE = re.compile(
     r"^(?:您好|你好|哈囉|不好意思|請問一下|請問|想請問|想請教|請教|想問一下|想問|我想問|我想請問|關於)+[，,：:\s]*"
 )
-_AFTER = re.compile(r"[\s？?。！!~～]+$")
+_AFTER = re.compile(r"[\s？?。！!~～.]+$")
 _ASKS = re.compile(r"[嗎ㄇ]$|行不行$|可以不$")
 _OPEN = re.compile(
     r"怎麼|怎樣|什麼|甚麼|哪|多久|多少|幾|誰|如何|何時|何處|為何|何|是不是|會不會|能不能|可不可以|有沒有|要不要|"
