@@ -30,7 +30,7 @@ FAMILIES = (
 )
 _BROKEN = re.compile(
     r"的的|有有|會會|要要|是是|嗎嗎|想想|可以可以|怎麼怎麼|什麼什麼|請問.*請問|需要要|要需要|可以能|能可以|"
-    r"要該|該要|會應該|是應該|能應該|嗎[呢啊喔]|[？?][，,]|，，|^[，,的]|要怎麼要|可以有沒有|有沒有有|的[？?]|在在|是不是是|想要想|"
+    r"及的|應怎|要該|該要|會應該|是應該|能應該|嗎[呢啊喔]|[？?][，,]|，，|^[，,的]|要怎麼要|可以有沒有|有沒有有|的[？?]|在在|是不是是|想要想|"
     r"怎麼.{0,2}怎麼|多久.{0,3}多久|我我|你你|嗎.{0,2}不|費費|想要要|了了|是要是|請.{0,2}請"
 )
 """What no person writes: two rules met badly."""
@@ -60,8 +60,6 @@ def wording(
             draft = words.word(draft, rng, side)
         if chance("mixing", 0.05):
             draft = words.mixing(draft, rng, side)
-    elif chance("word", 0.15):
-        draft = words.word(draft, rng, side)
     if not draft.used("keyword"):
         if chance("opening", 0.12 if draft.scene else 0.35):
             draft = shells.opening(draft, rng, side)

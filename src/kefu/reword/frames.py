@@ -95,7 +95,7 @@ _ASPECT = (
     (re.compile(r"多少錢|費用|收費|怎麼算|多少"), ("費用", "多少")),
     (re.compile(r"何時|什麼時候"), ("時間", "日期")),
     (re.compile(r"多久|幾天"), ("多久", "要幾天")),
-    (re.compile(r"在哪|哪裡|何處"), ("地點", "哪裡")),
+    (re.compile(r"在哪|哪裡|(?<!如)何處"), ("地點", "哪裡")),
     (
         re.compile(r"^[要該應我]{0,2}(?:如何|怎麼|怎樣)(?!前往|抵達|到|去|至)"),
         ("方法", "流程", "怎麼弄"),
@@ -120,7 +120,7 @@ def keywords(draft: Draft, rng: random.Random, side: Generator) -> Draft | None:
     pieces = [piece for piece in content.split() if piece not in _EMPTY]
     if not 1 <= len(pieces) <= 4 or sum(map(len, pieces)) > 16 or max(map(len, pieces)) > 9:
         return None
-    if any(len(p) == 1 and not p.isascii() for p in pieces):
+    if any(len(p) == 1 and not p.isascii() for p in pieces) or draft.text.count("，"):
         return None
     for pattern, rules in _aspects():
         if pattern.search(draft.text):
