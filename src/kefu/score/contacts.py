@@ -37,7 +37,7 @@ def links(text: str) -> Iterator[Found]:
 
 def mails(text: str) -> Iterator[Found]:
     """`email:name@example.com`."""
-    for hit in pattern(r"[a-z0-9][a-z0-9_.+%-]*@[a-z0-9-]+(?:\.[a-z0-9-]+)+").finditer(text):
+    for hit in pattern(r"[a-z0-9][a-z0-9_.+%-]{0,63}@[a-z0-9-]+(?:\.[a-z0-9-]+)+").finditer(text):
         address = hit.group().rstrip(".-")
         yield hit.start(), hit.start() + len(address), ("email:" + address,)
 

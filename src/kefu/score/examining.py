@@ -1,6 +1,6 @@
 """Puts an exam to a bot and marks what comes back, on disk as it comes.
 
-A killed exam goes on where it was: each reply is one line, and a torn last line is dropped.
+A killed exam goes on where it was: each verdict is one line, and a torn last line is dropped.
 Stored replies are marked anew, so that a better marker or a mended FAQ needs no new answers.
 Knows no bot: it is handed a callable.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from pydantic import ValidationError
 
@@ -40,7 +40,7 @@ def examine(
 ) -> tuple[Verdict, ...]:
     """All questions with their replies and marks, in the exam's order.
 
-    With `to`, a JSONL file, every reply is on disk before the next is asked for, and those that
+    With `to`, a JSONL file, every verdict is on disk before the next is asked for, and those that
     lie there already are not asked for again. `on_verdict(verdict, done, of)` is called for each
     new one. Raises RunError when `to` holds another run's replies, cannot be read or written, or
     when `answer` gives fewer or more replies than there are questions.
@@ -52,19 +52,23 @@ def examine(
     open_ones = [(k, first[k]) for k in dict.fromkeys(keys) if k not in replies]
     done = len(first) - len(open_ones)
     file = _opened(to) if to else None
+    fresh: dict[str, Verdict] = {}
     try:
         for (k, asked), reply in _paired(answer, open_ones):
             replies[k] = reply
+            fresh[k] = verdict = Verdict(asked, reply, marker.mark(asked, reply))
             done += 1
             if file and to:
-                _write(file, to, {"key": k, "run": run, "question": asked.question}, reply)
+                _write(file, to, {"key": k, "run": run, "verdict": dump(verdict)})
             if on_verdict:
-                on_verdict(Verdict(asked, reply, marker.mark(asked, reply)), done, len(first))
+                on_verdict(verdict, done, len(first))
     finally:
         if file:
             file.close()
     return tuple(
-        Verdict(asked, replies[k], marker.mark(asked, replies[k]))
+        fresh[k]
+        if k in fresh and fresh[k].asked == asked
+        else Verdict(asked, replies[k], marker.mark(asked, replies[k]))
         for k, asked in zip(keys, exam, strict=True)
     )
 
@@ -104,7 +108,7 @@ def _stored(path: Path, run: str) -> dict[str, Reply]:
                 good = at
                 try:
                     data = json.loads(line)
-                    stored, reply = str(data["key"]), parse(Reply, data["reply"])
+                    stored, reply = str(data["key"]), parse(Reply, data["verdict"]["reply"])
                 except (ValueError, KeyError, TypeError, ValidationError):
                     continue  # damaged: asked again
                 if data.get("run") != run:
@@ -132,10 +136,9 @@ def _opened(path: Path) -> TextIO:
         raise cannot_write(path, error) from None
 
 
-def _write(file: TextIO, path: Path, head: dict[str, str], reply: Reply) -> None:
-    line = json.dumps({**head, "reply": dump(reply)}, ensure_ascii=False)
+def _write(file: TextIO, path: Path, line: dict[str, Any]) -> None:
     try:
-        file.write(line + "\n")
+        file.write(json.dumps(line, ensure_ascii=False) + "\n")
         file.flush()
     except OSError as error:
         raise cannot_write(path, error) from None

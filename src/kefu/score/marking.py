@@ -47,6 +47,7 @@ class Marker:
         said = facts(reply.text[:SEEN], self.names)
         due = facts(asked.answer or "", self.names)
         beside = said - due - self._asked.get(asked.answer or "", set())
+        beside -= facts(asked.source or "", self.names)
         agreement, because = 0.0, "answered what it should have handed over"
         if asked.answer is not None:
             agreement, because = self._compared(reply.text, asked.answer)
@@ -58,7 +59,7 @@ class Marker:
             because = "facts missing" if missing else because
             because = "facts of another answer" if misplaced else because
         because = "facts invented" if invented else because
-        if asked.must_not is not None and not self._compared(reply.text, asked.must_not)[1]:
+        if asked.must_not is not None and self._gives(reply.text, asked.must_not, said):
             because = "gives the answer that must not be given"
         return Mark(
             right=not because,
@@ -70,6 +71,10 @@ class Marker:
             agreement=agreement,
             because=because,
         )
+
+    def _gives(self, text: str, answer: str, said: frozenset[str]) -> bool:
+        """Whether a text gives an answer: its facts and its words."""
+        return facts(answer, self.names) <= said and not self._compared(text, answer)[1]
 
     def _compared(self, text: str, answer: str) -> tuple[float, str]:
         """Agreement of two texts, 0 to 1, and why they do not say the same, or nothing."""
