@@ -34,12 +34,13 @@ _ASKS = re.compile(
     r"|does|did|is|are|am|will|would|may|might|should|shall|has|have you|must|by when|in how)\b",
     re.I,
 )
+_GREETS = re.compile(r"(?:Hi|Hello|Hey|Good)\b")
 _POLITE = re.compile(r"\bplease\b|^could you|^hi\b|tell me", re.I)
 _STOP = frozenset(
     """a an the i my me we our you your do does did is are was be been can could may might will
     would shall should to of for in on at it its that this there how what when where which who
     why if have has had get any some with from by and or need want am about long much many way
-    s t re ve""".split()  # noqa: SIM905 (readable as prose)
+    s t re ve guys i'm i'd there's it's that's think would've""".split()  # noqa: SIM905 (readable as prose)
 )
 _NEAR = {
     "q": "wa", "w": "qe", "e": "wr", "r": "et", "t": "ry", "y": "tu", "u": "yi", "i": "uo",
@@ -140,7 +141,7 @@ def wording(
             draft = _shell("opening", draft, rng, side)
         if "closing" in allowed and rng.random() < 0.12:
             draft = _shell("closing", draft, rng, side)
-    if "typing" in allowed and rng.random() < 0.1:
+    if "typing" in allowed and (draft.rules or len(allowed) == 1) and rng.random() < 0.12:
         draft = _typing(draft, rng, side)
     if not draft.rules:
         return None
@@ -178,7 +179,7 @@ def _word(draft: Draft, rng: random.Random, side: Generator) -> Draft:
             else []
         )
         rules = [r for r in rules if r.payload not in draft.text.lower()]
-        put_in = any(name.endswith(f">{hit.group().lower()}") for name in draft.rules)
+        put_in = any(hit.group().lower() in name.rpartition(">")[2] for name in draft.rules)
         if rules and not put_in and not (hit.group()[0].isupper() and hit.start()):
             found.append((hit, rules))
     if not found:
@@ -200,9 +201,11 @@ def _contract(draft: Draft, rng: random.Random, side: Generator) -> Draft:
 
 
 def _shell(family: str, draft: Draft, rng: random.Random, side: Generator) -> Draft:
-    if not _ASKS.match(draft.text) or _POLITE.search(draft.text):
+    if _POLITE.search(draft.text):
         return draft
     fit = on_side(_shells(family), side)
+    if not _ASKS.match(draft.text):  # a statement takes a greeting, and no announcement
+        fit = [rule for rule in fit if _GREETS.match(rule.payload)]
     if not fit:
         return draft
     rule = rng.choice(fit)

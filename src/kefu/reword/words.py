@@ -97,7 +97,7 @@ def _exchange(
     for hit in _pattern(which).finditer(draft.text):
         rules = on_side(table.get(hit.group(), ()), side)
         rules = [r for r in rules if r.payload not in draft.text and _fits(r.payload, hit)]
-        put_in = any(name.endswith(f">{hit.group()}") for name in draft.rules)
+        put_in = any(hit.group() in name.rpartition(">")[2] for name in draft.rules)
         if rules and not put_in and not any(a <= hit.start() < b for a, b in quoted):
             found.append((hit, rules))
     if not found:
