@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from conftest import shared_data
 from kefu.records import ExamQuestion, Faq, Mark, Origin, Pair, Reply
@@ -218,3 +220,24 @@ def test_mark_and_hand_agree() -> None:
         assert sum(part) / len(part) >= 0.97
     turned = [(r, m) for r, m in done if r["class"] == "polarity"]
     assert sum(not m.right for _, m in turned) / len(turned) >= 0.97
+
+
+_PIECES = (
+    "7 天 七 12:30 ~ 民國106年 週一 至 不 可以 無法 以上 前 每 第 NT$ 1,000 元 免費 超過 "
+    "分機 # @ a.com http:// Visa 「 」 ， 。 ； : . - ( \ue001 \ue002 \u200b ٣ ② \ud83d no not within "
+    "days 萬 零 半 折 %"
+)
+PIECES = _PIECES.split(" ")
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.lists(st.sampled_from(PIECES), min_size=1, max_size=30).map("".join),
+    st.lists(st.sampled_from(PIECES), max_size=30).map("".join),
+)
+def test_any_text_can_be_marked_and_the_parrot_is_right(answer: str, said: str) -> None:
+    marker = Marker(Faq((Pair(said or "?", answer, ORIGIN),), ()))
+    mark(marker, answer, said)
+    mark(marker, None, said)
+    found = mark(marker, answer, answer)
+    assert found.right or found.because == "empty"

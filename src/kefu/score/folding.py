@@ -26,6 +26,8 @@ class _Table(dict[str, str]):
             folded = _DASHES[char]
         elif char in "\r\t\u3000\u00a0":
             folded = " "
+        elif char.isdecimal():
+            folded = str(unicodedata.decimal(char))
         else:
             plain = unicodedata.normalize("NFKC", char).lower()
             folded = plain if plain.isascii() else "".join(map(_simplified, plain))

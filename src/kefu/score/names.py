@@ -8,61 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-COMMON = frozenset(
-    [
-        "ok",
-        "email",
-        "e-mail",
-        "mail",
-        "tel",
-        "fax",
-        "phone",
-        "app",
-        "apps",
-        "web",
-        "website",
-        "online",
-        "a",
-        "an",
-        "the",
-        "and",
-        "or",
-        "of",
-        "to",
-        "in",
-        "on",
-        "at",
-        "by",
-        "for",
-        "is",
-        "are",
-        "be",
-        "i",
-        "am",
-        "pm",
-        "hi",
-        "hello",
-        "dear",
-        "thanks",
-        "thank",
-        "please",
-        "q",
-        "a",
-        "faq",
-        "vs",
-        "no",
-        "yes",
-        "id",
-        "x",
-        "o",
-        "t",
-        "c",
-        "b",
-        "s",
-        "sir",
-        "madam",
-    ]
+_WORDS = (
+    "ok email e-mail mail tel fax phone app apps web website online a an the and or of to "
+    "in on at by for is are be i am pm hi hello dear thanks thank please q faq vs no yes "
+    "id x o t c b s sir madam "
 )
+COMMON = frozenset(_WORDS.split())
 """Latin words in Chinese text that name nothing in particular."""
 _WORD = re.compile(r"(?<![a-z0-9])[a-z][a-z0-9]*(?:['&.+-][a-z0-9]+)*")
 
