@@ -105,7 +105,7 @@ def test_a_scene_names_the_place_that_the_question_names() -> None:
 
 
 def test_every_family_of_rules_is_at_work_and_slips_are_rare() -> None:
-    many = [r for seed in range(5) for r in reword(GYM, per_pair=8, seed=seed)]
+    many = [r for seed in range(3) for r in reword(GYM, per_pair=8, seed=seed)]
     used = Counter(rule.partition(":")[0] for r in many for rule in set(r.rules))
     assert set(used) == set(FAMILIES)
     assert used["typing"] < 0.15 * len(many)
