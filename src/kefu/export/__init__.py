@@ -1,0 +1,9 @@
+"""export: a finished run -> files that answer the same elsewhere, with a model card.
+
+Knows nothing of exams: whether an export answers as the run does is asked by whoever called it.
+torch is imported only by the forms that touch weights.
+"""
+
+from .door import FORMS, Exported, export
+
+__all__ = ["FORMS", "Exported", "export"]

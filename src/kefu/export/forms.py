@@ -1,0 +1,75 @@
+"""Fills a folder with one form of a run; returns what the person should know of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import SettingsError
+from ..records import Plan
+from ..workspace import dump
+from . import card
+from .source import Source, write_json
+
+Say = Callable[[str], None]
+ROWS = ("examples.jsonl", "faq.json", "split.json", "exam.jsonl", "report.json")
+"""Files of a run that hold the customers' own words."""
+OURS = ("loss.svg", "calibration.json", "steps.jsonl")
+"""Files of a run without a word of the customers'."""
+
+
+def make(
+    source: Source, form: str, folder: Path, say: Say, options: Mapping[str, Any]
+) -> tuple[str, ...]:
+    """Fills `folder` (empty) and returns the notes."""
+    makers = {"zip": _zip, "adapter": _adapter}
+    if form not in makers:
+        raise SettingsError(f"The form {form} is not there yet.", "Choose another.")
+    return makers[form](source, folder, say, options)
+
+
+def _adapter(source: Source, folder: Path, say: Say, options: Mapping[str, Any]) -> tuple[str, ...]:
+    say("copying the adapter and its tokenizer")
+    source.save_adapter(folder)
+    notes = (card.how_to_get(source),)
+    card.write(source, folder, card.peft_snippet(source, "."), notes)
+    return notes
+
+
+def _zip(source: Source, folder: Path, say: Say, options: Mapping[str, Any]) -> tuple[str, ...]:
+    """The run folder itself without what is only of this machine, so that kefu opens it too."""
+    say("packing the run")
+    rows = bool(options.get("rows"))
+    adapter = folder / "adapter"
+    adapter.mkdir()
+    source.save_adapter(adapter)
+    plan = source.plan
+    moved = dataclasses.replace(plan, base=dataclasses.replace(plan.base, value=source.base_name))
+    write_json(folder / "plan.json", dump(moved, Plan))
+    record = dump(source.folder.run())
+    write_json(folder / "run.json", {**record, "folder": source.name})
+    for name in ("versions.json", *OURS, *(ROWS if rows else ())):
+        if source.folder.file(name).is_file():
+            shutil.copyfile(source.folder.file(name), folder / name)
+    digest = data_digest(source)
+    if digest:
+        text = f"{digest}  examples.jsonl\n"
+        (folder / "examples.jsonl.sha256").write_text(text, encoding="utf-8", newline="\n")
+    notes = [card.how_to_get(source)]
+    if not rows:
+        notes.append(
+            "The customers' rows are left out: without them kefu's own modes `locked` and "
+            "`verbatim` cannot answer from this archive. Export with `rows` to take them along."
+        )
+    card.write(source, folder, card.peft_snippet(source, "adapter"), notes)
+    return tuple(notes)
+
+
+def data_digest(source: Source) -> str:
+    """SHA-256 (hex) of the rows that were trained, or nothing where they are gone."""
+    path = source.folder.file("examples.jsonl")
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
