@@ -273,6 +273,10 @@ class Plan:
     machine: Machine
     faq_digest: str
     trust_remote_code: bool = False
+    softmax: Choice[Literal["all", "likely"]] = Choice("all", "Over the whole vocabulary.")
+    """Over which tokens the loss is normalised, see train/loss.py."""
+    contrast: Choice[float] = Choice(0.0, "Off.")
+    """Weight of drawing the wordings of one answer together, see train/contrast.py."""
 
     @property
     def effective_batch(self) -> int:
@@ -336,7 +340,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What is right and wrong with one answer. Facts are in canonical form, e.g. `phone:0800123456`."""
+    """What is right and wrong with one answer. Facts are canonical, e.g. `phone:0800123456`."""
 
     right: bool
     handed_over: bool

@@ -31,19 +31,19 @@ R = TypeVar("R")
 _NAME = re.compile(r"[\w.\-]{1,80}")
 
 
-@cache
+@cache  # building one costs more than using it
 def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
 def dump(record: Any, kind: Any = None) -> Any:
     """A record as plain JSON-able data."""
-    return _adapter(kind or type(record)).dump_python(record, mode="json")
+    return _adapter(kind or type(record)).dump_python(record, mode="json")  # type: ignore[arg-type]
 
 
 def parse(kind: type[R], data: Any) -> R:
     """Plain data as a record. Raises pydantic's ValidationError."""
-    found: R = _adapter(kind).validate_python(data)
+    found: R = _adapter(kind).validate_python(data)  # type: ignore[arg-type]
     return found
 
 
@@ -57,6 +57,7 @@ def write_text(path: Path, text: str) -> None:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
+            Path(name).chmod(0o644)  # a temporary file is its maker's alone
             Path(name).replace(path)
         except BaseException:
             with suppress(OSError):
@@ -79,7 +80,8 @@ def cannot_write(path: Path, error: OSError) -> RunError:
 
 def write_json(path: Path, record: Any, kind: Any = None) -> None:
     """A record (or plain data) as readable JSON."""
-    data = record if isinstance(record, dict | list) else dump(record, kind)
+    plain = kind is None and isinstance(record, dict | list)
+    data = record if plain else dump(record, kind)
     write_text(path, json.dumps(data, ensure_ascii=False, indent=1) + "\n")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import ceil
+from typing import Literal
 
 from ..records import Choice, Mode, Plan
 from . import tables
@@ -20,6 +21,8 @@ from .shape import ALL_LINEAR
 
 TARGETS = (ALL_LINEAR,)
 ENGINE: Engine = "lean"
+LARGE = 100_000
+"""Tokens from which on a vocabulary is the larger part of a step on a processor."""
 LONG = 2 * 3600.0
 """Seconds from which on a run on a processor gets a word about it."""
 
@@ -32,6 +35,18 @@ def batch_of(rows: int) -> int:
 def rank_of(pairs: int) -> int:
     """LoRA rank for an FAQ of so many pairs."""
     return int(tables.up_to(tables.RANKS, pairs))
+
+
+def softmax(job: Job) -> Choice[Literal["all", "likely"]]:
+    """Over which tokens the loss is normalised."""
+    vocab = job.base.shape.vocab
+    if job.cuda or vocab < LARGE:
+        return Choice("all", "Over the whole vocabulary.")
+    return Choice(
+        "likely",
+        f"Most of {vocab:,} tokens never stand in an answer: on a processor the loss is over those "
+        "that may, and over all of them every eighth step.",
+    )
 
 
 def fit(job: Job) -> Fit | None:
@@ -172,5 +187,10 @@ def default(job: Job) -> Plan:
         trainable=trainable,
         total=total,
         forecast=forecast,
+        softmax=softmax(job),
+        contrast=Choice(
+            tables.CONTRAST,
+            "Wordings of one answer are drawn together, so that unseen ones fall to it too.",
+        ),
         **shared,
     )

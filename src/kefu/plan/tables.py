@@ -48,6 +48,9 @@ RATES: tuple[tuple[float, float], ...] = (
 RANKS: tuple[tuple[int, int], ...] = ((100, 16), (500, 32), (10**9, 64))
 """(pairs up to, LoRA rank): each pair is something to remember."""
 
+CONTRAST = 0.5
+"""Weight of the contrast beside the mean loss of the answers' tokens."""
+
 WARM_UP = 0.06
 """Share of the steps."""
 

@@ -186,12 +186,14 @@ def _coloured(text: str, kinds: dict[str, str]) -> str:
         kind = kinds.get(fact.name)
         if kind is None or fact.start < at:
             continue
-        said = escaped(shown[fact.start : fact.end])
+        said = shown[fact.start : fact.end]
+        start = fact.start + len(said) - len(said.lstrip())  # blanks are not coloured
+        said = escaped(said.strip())
         parts += [
-            escaped(shown[at : fact.start]),
+            escaped(shown[at:start]),
             f"<mark class='{kind}' title='{escaped(fact.name)}'>{said}</mark>",
         ]
-        at = fact.end
+        at = fact.start + len(shown[fact.start : fact.end].rstrip())
     return "".join([*parts, escaped(shown[at:]), "…" if len(text) > LONGEST else ""])
 
 

@@ -21,7 +21,7 @@ from ..records import (
 )
 from ..workspace import now
 from .examining import key
-from .sentences import compared, earned
+from .sentences import PREVIOUS, compared, earned
 from .significance import mcnemar, wilson
 
 CURVE_POINTS = 100
@@ -204,7 +204,7 @@ def gate(report: Report, previous: Report | None, allow_worse: float = 0.0) -> t
 def _worse(report: Report, previous: Report, allow_worse: float) -> list[str]:
     before = previous.candidates[0].overall if previous.candidates else None
     if previous.exam_digest != report.exam_digest:
-        same = [c for c in report.candidates[1:] if c.name in (previous.run, "previous release")]
+        same = [c for c in report.candidates[1:] if c.name in (previous.run, PREVIOUS)]
         before = same[0].overall if same else None
     if before is None or not before.asked:
         return [

@@ -14,6 +14,8 @@ from .significance import mcnemar
 
 Language = Literal["en", "zh-TW"]
 SHOWN = 0.05
+PREVIOUS = "previous release"
+"""The candidate of this name is fine-tuned too, so it is no control of fine-tuning."""
 
 
 def sentence(report: Report, language: Language = "en") -> str:
@@ -26,7 +28,7 @@ def earned(candidates: Sequence[Candidate], language: Language = "en") -> str:
     zh = language == "zh-TW"
     if not candidates or not candidates[0].overall.asked:
         return "沒有考題，因此無從判斷。" if zh else "Nothing was asked, so nothing is shown."
-    run, controls = candidates[0], candidates[1:]
+    run, controls = candidates[0], [c for c in candidates[1:] if c.name != PREVIOUS]
     us, of = run.overall.right, run.overall.asked
     if not controls:
         if zh:

@@ -20,10 +20,14 @@ import torch
 from transformers import get_scheduler
 
 from ..prompt import IGNORED, Row
+from ..weights import frozen_head
 from ..workspace import write_text
-from .loss import LabelLoss, frozen_head
+from .contrast import Bank
+from .loss import LabelLoss, Likely
 from .session import Session, newest_checkpoint
 
+SAMPLE, PLACES = 48, 1024
+"""Rows, and labelled places in them, from which the likely vocabulary is taken."""
 CLIP = 1.0
 """The largest norm of a gradient; TRL's default."""
 
@@ -48,15 +52,26 @@ def run(session: Session, resume: bool) -> None:
     scaler = torch.amp.GradScaler("cuda") if plan.compute.value == "fp16" else None
     done = _restore(session, optimizer, scheduler, scaler) if resume else 0
     session.done = done
+    likely = _likely(session)
+    bank = _bank(session)
     for number, rows in enumerate(session.batches(), start=1):
         if number <= done:
             continue
-        labelled = sum(row.labelled for row in rows)
+        labelled = sum(session.rows[i].labelled for i in rows)
         total = torch.zeros((), device=session.device)
-        for part in _parts(rows, plan.micro_batch.value):
+        for part in _by_length(session, rows, plan.micro_batch.value):
             with _autocast(plan.compute.value, cuda):
-                loss = summed_loss(model, part, session.device) / labelled
-            (scaler.scale(loss) if scaler else loss).backward()
+                summed, apart = summed_loss(
+                    model,
+                    [session.rows[i] for i in part],
+                    session.device,
+                    likely if number % Likely.EVERY else None,
+                    bank,
+                    part,
+                )
+                loss = summed / labelled
+                aim = loss + plan.contrast.value * apart / len(rows)
+            torch.autograd.backward(scaler.scale(aim) if scaler else aim)
             total += loss.detach()
         if scaler:
             scaler.unscale_(optimizer)
@@ -74,10 +89,25 @@ def run(session: Session, resume: bool) -> None:
             _save(session, number, optimizer, scheduler, scaler)
 
 
-def _parts(rows: list[Row], micro: int) -> list[list[Row]]:
-    """Micro-batches of rows of like length, so that attention wastes least."""
-    ordered = sorted(rows, key=lambda row: len(row.ids))
+def _by_length(session: Session, rows: list[int], micro: int) -> list[list[int]]:
+    """Micro-batches of row numbers, rows of like length together."""
+    ordered = sorted(rows, key=lambda i: len(session.rows[i].ids))
     return [ordered[i : i + micro] for i in range(0, len(ordered), micro)]
+
+
+def _bank(session: Session) -> Bank | None:
+    """The states of all rows before training, where the plan wants them contrasted."""
+    if not session.plan.contrast.value:
+        return None
+    inner = session.model.get_base_model()
+    states = []
+    with torch.no_grad():
+        for row in session.rows:
+            begin = len(row.ids) - row.labelled
+            ids = torch.tensor([row.ids[:begin]], device=session.device)
+            out = inner.get_decoder()(input_ids=ids, use_cache=False)
+            states.append(out.last_hidden_state[0, -1].float())
+    return Bank(torch.stack(states), session.owners)
 
 
 def _autocast(compute: str, cuda: bool) -> Any:
@@ -86,34 +116,84 @@ def _autocast(compute: str, cuda: bool) -> Any:
     return torch.autocast("cuda", torch.bfloat16 if compute == "bf16" else torch.float16)
 
 
-def summed_loss(model: Any, rows: Sequence[Row], device: str) -> torch.Tensor:
+def summed_loss(
+    model: Any,
+    rows: Sequence[Row],
+    device: str,
+    likely: Likely | None = None,
+    bank: Bank | None = None,
+    numbers: Sequence[int] = (),
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Sum of the cross entropies, in nats, of all labels of `rows`, each row by itself.
 
-    The token at position i predicts the label at i + 1, as everywhere in this field.
+    The token at position i predicts the label at i + 1, as everywhere in this field. With
+    `likely` the softmax runs over that part of the vocabulary only. The second value is the
+    contrast of the rows (whose numbers in the `bank` are given) where there is a bank, else 0.
     """
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    ids, places, where, target, starts = _packed(rows, device)
+    head = frozen_head(inner)
+    if head is None:  # an unusual head: the model computes its own logits, at the labels only
+        logits = inner(
+            input_ids=ids, position_ids=places, use_cache=False, logits_to_keep=where
+        ).logits
+        loss = torch.nn.functional.cross_entropy(logits[0].float(), target, reduction="sum")
+        return loss, loss.new_zeros(())
+    weight, cap = head
+    out = inner.get_decoder()(input_ids=ids, position_ids=places, use_cache=False)
+    hidden = out.last_hidden_state[0]
+    if likely is not None:
+        weight, target = likely.weight, likely.labels(target)
+    summed: torch.Tensor = LabelLoss.apply(hidden[where], weight, target, cap)  # type: ignore[no-untyped-call]
+    apart = bank.loss(hidden[starts], numbers) if bank is not None else summed.new_zeros(())
+    return summed, apart
+
+
+def _packed(
+    rows: Sequence[Row], device: str
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Token ids and positions (1, n) of rows end to end; places and ids of the labels (k,); and
+    the place (r,) of each row's last token before its answer begins."""
     ids = torch.tensor([[i for row in rows for i in row.ids]], device=device)
     places = torch.tensor([[p for row in rows for p in range(len(row.ids))]], device=device)
-    at, labels = [], []
+    at, labels, begins = [], [], []
     start = 0
     for row in rows:
         for i, label in enumerate(row.labels[1:]):
             if label != IGNORED:
                 at.append(start + i)
                 labels.append(label)
+        begins.append(at[-row.labelled] if row.labelled < len(row.ids) else start)
         start += len(row.ids)
     where = torch.tensor(at, device=device)
     target = torch.tensor(labels, device=device)
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return ids, places, where, target, torch.tensor(begins, device=device)
+
+
+def _likely(session: Session) -> Likely | None:
+    """The likely part of a large vocabulary, where the plan trains on that part."""
+    if session.plan.softmax.value != "likely":
+        return None
+    inner = session.model.get_base_model()
     head = frozen_head(inner)
-    if head is None:  # an unusual head: the model computes its own logits, at the labels only
-        logits = inner(
-            input_ids=ids, position_ids=places, use_cache=False, logits_to_keep=where
-        ).logits
-        return torch.nn.functional.cross_entropy(logits[0].float(), target, reduction="sum")
-    weight, cap = head
-    hidden = inner.get_decoder()(input_ids=ids, position_ids=places, use_cache=False)
-    loss: torch.Tensor = LabelLoss.apply(hidden.last_hidden_state[0, where], weight, target, cap)
-    return loss
+    if head is None or head[1]:
+        return None
+    rows = [row for row, _ in zip(_one_an_answer(session.rows), range(SAMPLE), strict=False)]
+    states = []
+    with torch.inference_mode():
+        for row in rows:
+            ids, places, where, _, _ = _packed([row], session.device)
+            out = inner.get_decoder()(input_ids=ids, position_ids=places, use_cache=False)
+            states.append(out.last_hidden_state[0, where])
+    labels = {label for row in session.rows for label in row.labels if label != IGNORED}
+    return Likely(head[0], labels, torch.cat(states)[:PLACES])
+
+
+def _one_an_answer(rows: Sequence[Row]) -> list[Row]:
+    found: dict[tuple[int, ...], Row] = {}
+    for row in rows:
+        found.setdefault(row.labels[-row.labelled :], row)
+    return list(found.values())
 
 
 # --- checkpoints ---------------------------------------------------------------

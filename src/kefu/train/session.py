@@ -21,7 +21,7 @@ from typing import Any
 from ..errors import FaqError, KefuError, RunError
 from ..prompt import Prompt, Row
 from ..records import Example, Plan, Run, Step
-from ..weights import load
+from ..weights import load, to_stderr
 from ..workspace import RunFolder, append_lines, dump, write_json, write_text
 from . import curve
 
@@ -47,18 +47,18 @@ class Session:
     prompt: Prompt
     device: str
     on_step: OnStep
+    owners: list[int] = field(default_factory=list)
+    """For each row the number of its answer, -1 for the hand-over."""
     done: int = 0
     """Steps that an earlier session did."""
     started: float = field(default_factory=time.monotonic)
     first_loss: float = 0.0
     last_loss: float = 0.0
 
-    def batches(self) -> Iterator[list[Row]]:
-        """The rows of each optimizer step from the first on, the same for the same seed."""
-        for indices in order(
-            len(self.rows), self.plan.effective_batch, self.plan.steps.value, self.plan.seed.value
-        ):
-            yield [self.rows[i] for i in indices]
+    def batches(self) -> Iterator[list[int]]:
+        """Row numbers of each optimizer step from the first on, the same for the same seed."""
+        plan = self.plan
+        return order(len(self.rows), plan.effective_batch, plan.steps.value, plan.seed.value)
 
     def say(self, step: int, loss: float, rate: float, norm: float, note: str = "") -> None:
         """Writes one finished optimizer step down and passes it on."""
@@ -115,7 +115,7 @@ def train(
     on_step: OnStep = lambda step: None,
     on_start: Callable[[int, int], None] = lambda trainable, total: None,
     resume: bool = False,
-    say: Callable[[str], None] = lambda message: None,
+    say: Callable[[str], None] = to_stderr,
 ) -> Run:
     """Fine-tunes by `plan` on `examples` into `folder`, and returns what came of it.
 
@@ -146,8 +146,9 @@ def train(
                 lean_run(session, resume)
         except KeyboardInterrupt:
             kept = _newest(folder)
+            when = f"after step {kept}" if kept else "before its first checkpoint"
             raise Interrupted(
-                f"Training was stopped{f' after step {kept}' if kept else ' before the first checkpoint'}.",
+                f"Training was stopped {when}.",
                 f"Go on with `kefu train --resume {folder.name}`.",
             ) from None
         return _finish(session)
@@ -205,7 +206,7 @@ def _open(
         compute=plan.compute.value,
         device="cuda:0" if device == "cuda" else "cpu",
         trust_remote_code=plan.trust_remote_code,
-        **({"say": say} if say else {}),
+        say=say,
     )
     prompt = Prompt(
         loaded.tokenizer,
@@ -229,7 +230,11 @@ def _open(
     model.train()
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     on_start(trainable, plan.total.value)
-    return Session(plan, rows, folder, model, prompt, loaded.device, on_step)
+    numbers: dict[str, int] = {}
+    owners = [
+        -1 if e.answer is None else numbers.setdefault(e.answer, len(numbers)) for e in examples
+    ]
+    return Session(plan, rows, folder, model, prompt, loaded.device, on_step, owners)
 
 
 def _check(rows: list[Row], examples: Sequence[Example], plan: Plan, prompt: Prompt) -> None:

@@ -41,7 +41,9 @@ def run(session: Session, resume: bool) -> None:
             return SequentialSampler(self.train_dataset)
 
     classic = plan.recipe.value == "tutorial"
-    rows = session.rows if classic else [row for batch in session.batches() for row in batch]
+    rows = session.rows
+    if not classic:
+        rows = [session.rows[i] for batch in session.batches() for i in batch]
     data = Dataset.from_dict(
         {"input_ids": [list(r.ids) for r in rows], "labels": [list(r.labels) for r in rows]}
     )
@@ -94,16 +96,21 @@ def _arguments(plan: Plan, session: Session) -> dict[str, Any]:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keeps libraries' bars and notices out of the results; errors still come through."""
-    loggers = [logging.getLogger(name) for name in ("transformers", "trl", "datasets", "accelerate")]
+    loggers = [
+        logging.getLogger(name) for name in ("transformers", "trl", "datasets", "accelerate")
+    ]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)
+    import warnings
+
     import datasets
 
     shown = datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()
     try:
-        with contextlib.redirect_stdout(io.StringIO()):
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # between TRL and transformers
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):

@@ -4,6 +4,8 @@ Knows nothing of FAQs, training or answers. torch and transformers are imported 
 is loaded, not before.
 """
 
+from .embedded import to_stderr
+from .head import frozen_head
 from .loader import Loaded, load, load_tokenizer, local_counter
 
-__all__ = ["Loaded", "load", "load_tokenizer", "local_counter"]
+__all__ = ["Loaded", "frozen_head", "load", "load_tokenizer", "local_counter", "to_stderr"]

@@ -89,7 +89,8 @@ def _gguf(base: Base) -> Path:
         for path in sorted(Path(place).rglob("*.gguf")):
             return path
     raise BaseError(
-        f"The Python package {package} holds no GGUF file.", "Install it again, in its usual version."
+        f"The Python package {package} holds no GGUF file.",
+        "Install it again, in its usual version.",
     )
 
 

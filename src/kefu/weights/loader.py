@@ -89,9 +89,9 @@ def load(
         model = AutoModelForCausalLM.from_pretrained(place, **options)
         source = adapter if adapter is not None and _has_tokenizer(adapter) else None
     tokenizer = (
-        _tokenizer_at(source) if source else load_tokenizer(
-            name, trust_remote_code=trust_remote_code, say=say
-        )
+        _tokenizer_at(source)
+        if source
+        else load_tokenizer(name, trust_remote_code=trust_remote_code, say=say)
     )
     if adapter is not None:
         from peft import PeftModel

@@ -1,0 +1,284 @@
+"""Bot: a finished run that answers, the same way in ask, chat, eval and the server."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import RunError
+from ..prompt import Prompt
+from ..recall import Index
+from ..records import Example, Faq, Mode, Pair, Plan, Reply, Turn
+from ..score import facts, names_of
+from ..weights import load
+from ..workspace import RunFolder, read_json
+from . import calibration as sure
+from .engine import Engine
+from .generate import MOST, generate, generate_all
+from .memory import Memory
+from .trie import build
+from .weighing import Weighed, Weigher
+
+BATCH = 8
+"""Free answers that are generated at one time on a CPU; on a GPU eight times as many."""
+
+
+class Bot:
+    """Answers questions from one FAQ with the adapter of one run.
+
+    Open one with `Bot.open`. `mode` and `calibration` may be set afterwards.
+    """
+
+    def __init__(
+        self, folder: RunFolder, plan: Plan, pairs: Sequence[Pair], engine: Engine, prompt: Prompt
+    ) -> None:
+        self.folder, self.plan, self.engine, self.prompt = folder, plan, engine, prompt
+        self.mode: Mode = plan.mode.value
+        self.calibration = sure.load(folder)
+        self.pairs = tuple(pairs)
+        texts = list(dict.fromkeys(p.answer for p in self.pairs))
+        self.answers = texts
+        self._number = {text: i for i, text in enumerate(texts)}
+        self._names = names_of(Faq(self.pairs, ()))
+        self._facts = [facts(text, self._names) for text in texts]
+        self._weigher: Weigher | None = None
+
+    @classmethod
+    def open(
+        cls,
+        folder: RunFolder,
+        *,
+        mode: Mode | None = None,
+        adapter: Path | None = None,
+    ) -> Bot:
+        """Loads base and adapter once.
+
+        Raises RunError when the run is not finished, BaseError when the base is not here.
+        """
+        if not folder.finished:
+            raise RunError(
+                f"The run {folder.name} is not finished.",
+                f"Go on with it: `kefu train --resume {folder.name}`.",
+            )
+        plan = folder.plan()
+        pairs = read_json(folder.file("faq.json"), tuple[Pair, ...])
+        cuda = plan.machine.device == "cuda" and _has_cuda()
+        loaded = load(
+            plan.base.value,
+            precision=plan.precision.value if cuda or plan.precision.value == "nf4" else "fp32",
+            compute=plan.compute.value if cuda else "fp32",
+            device="cuda:0" if cuda else "cpu",
+            adapter=adapter or folder.adapter,
+            trust_remote_code=plan.trust_remote_code,
+        )
+        prompt = Prompt(
+            loaded.tokenizer,
+            plan.template.value,
+            persona=plan.persona.value,
+            hand_over=plan.hand_over.value,
+        )
+        bot = cls(folder, plan, pairs, Engine(loaded.model, loaded.device), prompt)
+        if mode:
+            bot.mode = mode
+        return bot
+
+    # --- answering ---------------------------------------------------------------
+
+    def answer(self, question: str, history: Sequence[Turn] = ()) -> Reply:
+        """One answer, or the hand-over sentence."""
+        return next(self.answer_all([(question, tuple(history))]))
+
+    def stream(self, question: str, history: Sequence[Turn] = ()) -> Iterator[str]:
+        """The answer in pieces as they come. Pieces are shown at once only where nothing in them
+        can be taken back: in `free` and `sample`; else the answer comes whole."""
+        if self.mode not in ("free", "sample"):
+            yield self.answer(question, history).text
+            return
+        ids, _ = self._prompt(question, history)
+        told, made = "", []
+        for token in generate(self.engine, self.prompt, ids, sample=self.mode == "sample"):
+            if token == self.prompt.terminator:
+                break
+            made.append(token)
+            text = self.prompt.decode(made)
+            if not text.endswith("\ufffd"):  # a character may take several tokens
+                yield text[len(told) :]
+                told = text
+
+    def answer_all(
+        self, asked: Sequence[tuple[str, Sequence[Turn]]], most: int | None = None
+    ) -> Iterator[Reply]:
+        """Replies in the order of the questions, several at a time; `most` new tokens each."""
+        size = BATCH * (8 if self.engine.device.startswith("cuda") else 1)
+        for start in range(0, len(asked), size):
+            part = asked[start : start + size]
+            begun = time.perf_counter()
+            prompts = [self._prompt(q, h)[0] for q, h in part]
+            replies = self._reply([q for q, _ in part], prompts, most or MOST)
+            each = (time.perf_counter() - begun) / len(part)
+            for reply in replies:
+                yield _timed(reply, each)
+
+    def dropped(self, question: str, history: Sequence[Turn]) -> int:
+        """How many of the oldest turns no longer fit the model's context."""
+        return self._prompt(question, history)[1]
+
+    def evidence(self, rows: Sequence[Example]) -> Iterator[tuple[tuple[float, ...], bool]]:
+        """For questions with known answers: the features, and whether the best answer is right."""
+        for start in range(0, len(rows), 32):
+            part = rows[start : start + 32]
+            prompts = [self._prompt(r.question, r.history)[0] for r in part]
+            for row, found in zip(
+                part, self._weigh([r.question for r in part], prompts), strict=True
+            ):
+                yield found.features, self.answers[found.best] == row.answer
+
+    @contextmanager
+    def untuned(self) -> Iterator[Bot]:
+        """The same base without the adapter, answering freely: the exam's control."""
+        mode = self.mode
+        self.mode = "free"
+        try:
+            with self.engine.model.disable_adapter():
+                yield self
+        finally:
+            self.mode = mode
+
+    # --- how ---------------------------------------------------------------------
+
+    def _prompt(self, question: str, history: Sequence[Turn]) -> tuple[list[int], int]:
+        """Token ids that fit the model's context, and the turns that had to be dropped."""
+        room = _context(self.engine) - MOST
+        ids, kept = self.prompt.fit(question, history, room)
+        if len(ids) > room:
+            ids = self.prompt.ids(question[: room // 2])
+        return ids, len(history) - len(kept)
+
+    def _reply(self, questions: Sequence[str], prompts: list[list[int]], most: int) -> list[Reply]:
+        if self.mode == "verbatim":
+            return [self._verbatim(w) for w in self._weigh(questions, prompts)]
+        if self.mode == "sample":
+            return [self._sample(p) for p in prompts]
+        weighed = self._weigh(questions, prompts) if self.mode == "locked" else None
+        texts = generate_all(self.engine, self.prompt, prompts, most=most)
+        if weighed is None:
+            return [self._free(ids) for ids in texts]
+        return [self._locked(ids, w) for ids, w in zip(texts, weighed, strict=True)]
+
+    def _weigh(self, questions: Sequence[str], prompts: Sequence[Sequence[int]]) -> list[Weighed]:
+        if self._weigher is None:
+            self._weigher = self._make_weigher()
+        return self._weigher.weigh(questions, prompts)
+
+    def _make_weigher(self) -> Weigher:
+        away = len(self.answers)
+        root = build([self.prompt.answer_ids(a) for a in (*self.answers, None)])
+        prompts, owners = [], []
+        for row in self._trained():
+            prompts.append(self.prompt.ids(row.question, row.history))
+            owners.append(away if row.answer is None else self._number[row.answer])
+        memory = Memory(self.engine, prompts, owners)
+        index = Index(self.pairs)
+        return Weigher(
+            self.engine, root, memory, index, [self._number[p.answer] for p in self.pairs], away
+        )
+
+    def _trained(self) -> list[Example]:
+        """The rows that the run was trained on, thinned where they are very many."""
+        import json
+
+        from ..workspace import parse
+
+        text = self.folder.file("examples.jsonl").read_text(encoding="utf-8")
+        rows = [parse(Example, json.loads(line)) for line in text.splitlines()]
+        rows = [r for r in rows if r.answer is None or r.answer in self._number]
+        rows = [r for r in rows if not r.history]
+        if len(rows) > 20_000:
+            rows = random.Random(0).sample(rows, 20_000)
+        return rows
+
+    def _away(self, confidence: float, note: str, tokens: int = 0) -> Reply:
+        return Reply(
+            self.prompt.hand_over,
+            handed_over=True,
+            confidence=confidence,
+            tokens=tokens,
+            note=note,
+        )
+
+    def _source(self, number: int) -> str:
+        return next(p.question for p in self.pairs if p.answer == self.answers[number])
+
+    def _verbatim(self, found: Weighed) -> Reply:
+        confidence = self._confidence(found)
+        if confidence < self.calibration.threshold:
+            return self._away(confidence, f"not sure: {self._source(found.best)}", found.asked)
+        return Reply(
+            self.answers[found.best],
+            confidence=confidence,
+            source=self._source(found.best),
+            tokens=found.asked,
+        )
+
+    def _confidence(self, found: Weighed) -> float:
+        if self.calibration.weights:
+            return self.calibration.confidence(found.features)
+        return found.share if found.share > found.hand_over else 0.0
+
+    def _free(self, ids: list[int]) -> Reply:
+        text = self.prompt.decode(ids).strip()
+        away = text == self.prompt.hand_over
+        return Reply(
+            text,
+            handed_over=away,
+            stopped=bool(ids) and ids[-1] == self.prompt.terminator,
+            source=None,
+            tokens=len(ids),
+        )
+
+    def _sample(self, prompt: list[int]) -> Reply:
+        # The seed follows from the prompt, so that an exam can be repeated.
+        made = generate(self.engine, self.prompt, prompt, sample=True, seed=sum(prompt))
+        return self._free(list(made))
+
+    def _locked(self, ids: list[int], found: Weighed) -> Reply:
+        """Free text whose facts all stand in the one answer that the evidence points to.
+
+        Text with a foreign fact, or text that was cut off, gives way to that answer itself.
+        """
+        confidence = self._confidence(found)
+        free = self._free(ids)
+        if confidence < self.calibration.threshold:
+            return self._away(confidence, f"not sure: {self._source(found.best)}", len(ids))
+        said = facts(free.text, self._names)
+        due = self._facts[found.best]
+        sound = free.stopped and not free.handed_over and said <= due
+        # Every fact of the row must be there too: an answer that drops the phone number is wrong.
+        text = free.text if sound and due <= said else self.answers[found.best]
+        return Reply(
+            text,
+            confidence=confidence,
+            source=self._source(found.best),
+            tokens=len(ids),
+            note="" if text == free.text else "the free text said something else",
+        )
+
+
+def _timed(reply: Reply, seconds: float) -> Reply:
+    from dataclasses import replace
+
+    return replace(reply, first_token=round(seconds, 4), last_token=round(seconds, 4))
+
+
+def _context(engine: Engine) -> int:
+    config = engine.inner.config.get_text_config()
+    return int(getattr(config, "max_position_embeddings", 2048) or 2048)
+
+
+def _has_cuda() -> bool:
+    import torch
+
+    return torch.cuda.is_available()

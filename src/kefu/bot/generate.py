@@ -1,0 +1,78 @@
+"""Free text from the model: greedy or sampled, streamed, ended by the terminator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+
+from ..prompt import Prompt
+from .engine import Engine
+
+TEMPERATURE, TOP_P, MOST = 0.7, 0.9, 256
+"""The tutorials' numbers: sampling temperature, nucleus, and new tokens at most."""
+
+
+def generate(
+    engine: Engine,
+    prompt: Prompt,
+    ids: Sequence[int],
+    *,
+    sample: bool,
+    most: int = MOST,
+    seed: int | None = None,
+) -> Iterator[int]:
+    """Token ids of an answer as they come; the terminator is the last, unless it was cut off."""
+    generator = torch.Generator().manual_seed(seed) if seed is not None else None
+    past: Any = None
+    given = torch.tensor([list(ids)], device=engine.device)
+    for _ in range(most):
+        with torch.inference_mode():
+            out = engine.inner(
+                input_ids=given, past_key_values=past, use_cache=True, logits_to_keep=1
+            )
+        past = out.past_key_values
+        logits = out.logits[0, -1].float()
+        token = _sampled(logits, generator) if sample else int(logits.argmax())
+        yield token
+        if token == prompt.terminator:
+            return
+        given = torch.tensor([[token]], device=engine.device)
+
+
+def _sampled(logits: torch.Tensor, generator: torch.Generator | None) -> int:
+    """One token by temperature and nucleus (Holtzman et al. 2020)."""
+    shares = torch.softmax(logits / TEMPERATURE, -1)
+    ordered, order = shares.sort(descending=True)
+    before = ordered.cumsum(-1) - ordered
+    ordered = ordered.masked_fill(before >= TOP_P, 0.0)
+    at = int(torch.multinomial(ordered.cpu(), 1, generator=generator))
+    return int(order[at])
+
+
+def generate_all(
+    engine: Engine, prompt: Prompt, prompts: Sequence[Sequence[int]], *, most: int = MOST
+) -> list[list[int]]:
+    """Greedy answers to many prompts at once (for exams), padded on the left."""
+    width = max(len(p) for p in prompts)
+    pad = prompt.tokenizer.pad_token_id or 0
+    ids = torch.tensor([[pad] * (width - len(p)) + list(p) for p in prompts], device=engine.device)
+    mask = torch.tensor(
+        [[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=engine.device
+    )
+    with torch.inference_mode():
+        out = engine.inner.generate(
+            input_ids=ids,
+            attention_mask=mask,
+            do_sample=False,
+            max_new_tokens=most,
+            eos_token_id=prompt.terminator,
+            pad_token_id=pad,
+        )
+    answers = []
+    for row in out[:, width:].tolist():
+        if prompt.terminator in row:
+            row = row[: row.index(prompt.terminator) + 1]
+        answers.append(row)
+    return answers

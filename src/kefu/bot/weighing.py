@@ -1,0 +1,121 @@
+"""Which answer a question asks for: three witnesses, weighed.
+
+The model's own choice over the trie of answers, the nearest trained wordings in its hidden
+states, and the letters that question and FAQ have in common. Each alone errs on other questions
+(LOG.md has the figures), so their evidence is added as logarithms of shares.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from ..recall import Index
+from .choose import Chosen, choose
+from .engine import Engine
+from .memory import SHARPNESS, Memory
+from .trie import Node
+
+TRIE, STATES, LETTERS = 0.25, 1.0, 5.0
+"""Weights of the witnesses; bench/witnesses.py prints the figures for others."""
+LEAST = 1e-4
+"""The smallest share that a witness gives an answer: none can veto alone."""
+TOP = 4
+"""Answers of the trie that are looked at for each question."""
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """The evidence for one question. Answers by number; the last number is the hand-over."""
+
+    best: int
+    """The most likely answer, hand-over aside."""
+    share: float
+    """Of `best`, among all answers and the hand-over, 0 to 1."""
+    hand_over: float
+    """Of the hand-over."""
+    features: tuple[float, ...]
+    """What the calibration looks at, see FEATURES."""
+    asked: int = 0
+
+
+FEATURES = (
+    "share", "margin", "hand_over", "trie", "trie_hand_over", "state", "state_margin",
+    "state_hand_over", "letters", "letters_margin", "agree",
+)  # fmt: skip
+
+
+class Weigher:
+    """Weighs questions against the answers of one FAQ.
+
+    `owners` gives for each row of the FAQ's index the number of its answer (rows with the same
+    answer share one); `answers` is the number of different answers, the hand-over not counted.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        root: Node,
+        memory: Memory,
+        index: Index,
+        owners: Sequence[int],
+        answers: int,
+    ) -> None:
+        self.engine, self.root, self.memory, self.index = engine, root, memory, index
+        self.owners = list(owners)
+        self.answers = answers
+
+    def weigh(self, questions: Sequence[str], prompts: Sequence[Sequence[int]]) -> list[Weighed]:
+        """The evidence for each question, given the prompt that asks it."""
+        chosen = choose(self.engine, self.root, prompts, best=TOP)
+        likeness = self.memory.likeness(self.engine.hidden(prompts))
+        found = self.index.search_all(list(questions), 10)
+        letters = torch.zeros(len(questions), self.answers + 1)
+        for row, hits in zip(letters, found, strict=True):
+            for hit in hits:
+                owner = self.owners[hit.pair]
+                row[owner] = max(float(row[owner]), hit.score)
+        return [
+            self._one(c, near, score)
+            for c, near, score in zip(chosen, likeness, letters, strict=True)
+        ]
+
+    def _one(self, chosen: Chosen, near: torch.Tensor, letters: torch.Tensor) -> Weighed:
+        size = self.answers + 1
+        trie = torch.full((size,), LEAST)
+        for number, probability in chosen.leaves:
+            trie[number] = max(probability, LEAST)
+        states = torch.full((size,), -1.0)
+        states[: near.shape[0]] = near
+        shares = torch.softmax(states * SHARPNESS, 0).clamp_min(LEAST)
+        evidence = TRIE * trie.log() + STATES * shares.log() + LETTERS * letters
+        total = torch.softmax(evidence, 0)
+        ranked = total[:-1].sort(descending=True)
+        best = int(ranked.indices[0])
+        second = float(ranked.values[1]) if self.answers > 1 else 0.0
+        others = states[:-1].clone()
+        others[best] = -1.0
+        rest = letters.clone()
+        rest[best] = 0.0
+        features = (
+            _logit(float(ranked.values[0])),
+            float(ranked.values[0]) - second,
+            _logit(float(total[-1])),
+            _logit(float(trie[best])),
+            _logit(float(trie[-1])),
+            float(states[best]),
+            float(states[best] - others.max()) if self.answers > 1 else 1.0,
+            float(states[best] - states[-1]),
+            float(letters[best]),
+            float(letters[best] - rest.max()),
+            float(trie[:-1].argmax() == best) + float(letters.argmax() == best),
+        )
+        return Weighed(best, float(ranked.values[0]), float(total[-1]), features, chosen.asked)
+
+
+def _logit(share: float) -> float:
+    share = min(max(share, 1e-6), 1 - 1e-6)
+    return math.log(share / (1 - share))

@@ -1,0 +1,270 @@
+"""Every line that a terminal prints. Knows records; decides nothing.
+
+On a terminal there are colours and a bar; in a pipe plain lines, one fact each.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from .records import Choice, Comparison, Faq, Finding, Plan, Release, Run, Step
+
+COLOURS = {"stop": "red", "warn": "yellow", "note": "cyan"}
+GIB = 2**30
+
+
+def say(text: str = "") -> None:
+    """One line of results."""
+    click.echo(text)
+
+
+def aside(text: str) -> None:
+    """One line beside the results, which a pipe does not carry."""
+    click.echo(text, err=True)
+
+
+def error(what: str, fix: str) -> None:
+    """What went wrong and what to do about it."""
+    click.echo(f"{click.style('error:', fg='red', bold=True)} {what}", err=True)
+    if fix:
+        click.echo(f"  {click.style('remedy:', fg='green')} {fix}", err=True)
+
+
+def heading(text: str) -> None:
+    """The title of a part."""
+    click.echo(click.style(text, bold=True))
+
+
+# --- the FAQ -------------------------------------------------------------------
+
+
+def faq(found: Faq) -> None:
+    """What was read, and how it was understood."""
+    for source in found.sources:
+        remark = f" ({source.remark})" if source.remark else ""
+        say(
+            f"read {source.file}: {source.pairs} pairs, {source.format}, {source.encoding}, "
+            f"columns {source.question_column!r} and {source.answer_column!r}{remark}"
+        )
+    wordings = sum(len(p.wordings) for p in found.pairs)
+    say(f"{len(found.pairs)} questions with answers, {wordings} other wordings")
+
+
+def findings(found: Sequence[Finding], most: int = 200) -> None:
+    """What is wrong with the FAQ: the worst first."""
+    for level in ("stop", "warn", "note"):
+        mine = [f for f in found if f.level == level]
+        for finding in mine[:most]:
+            mark = click.style(f"{level:4}", fg=COLOURS[level])
+            say(f"{mark} {finding.code}: {_places(finding)}{finding.message} {finding.remedy}")
+        if len(mine) > most:
+            say(f"{level:4} and {len(mine) - most} more like these")
+    counts = [f"{sum(f.level == k for f in found)} {k}" for k in ("stop", "warn", "note")]
+    say(", ".join(counts))
+
+
+def _places(finding: Finding) -> str:
+    shown = [str(o) for o in finding.origins[:3] if str(o) not in finding.message]
+    return f"{', '.join(shown)}: " if shown else ""
+
+
+# --- the plan ------------------------------------------------------------------
+
+_LABELS = {
+    "recipe": "recipe", "base": "base model", "precision": "precision", "compute": "arithmetic",
+    "engine": "engine", "template": "prompt template", "trainable": "trainable parameters",
+    "total": "all parameters", "rank": "LoRA rank", "alpha": "LoRA alpha",
+    "dropout": "LoRA dropout", "targets": "LoRA on", "learning_rate": "learning rate",
+    "scheduler": "schedule", "warmup": "warm-up steps", "micro_batch": "micro-batch",
+    "accumulation": "accumulation", "exposures": "exposures a fact", "steps": "optimizer steps",
+    "max_length": "sequence length", "checkpointing": "gradient checkpointing",
+    "answer_only_loss": "loss on the answer only", "softmax": "softmax over",
+    "contrast": "contrast", "save_every": "checkpoint every", "keep": "checkpoints kept",
+    "log_every": "log every", "hand_over_share": "share to hand over", "mode": "answer mode",
+    "hand_over": "hand-over sentence", "persona": "persona", "seed": "seed",
+}  # fmt: skip
+
+
+def plan(made: Plan, reasons: bool = True) -> None:
+    """Every number of the plan with its reason."""
+    width = max(len(label) for label in _LABELS.values())
+    for name, label in _LABELS.items():
+        choice: Choice[Any] = getattr(made, name)
+        line = f"  {label:{width}}  {_value(choice.value)}"
+        say(
+            f"{pad(line, width + 26)}  {click.style(choice.because, dim=True)}" if reasons else line
+        )
+    f = made.forecast
+    parts = {
+        "weights": f.weights, "adapters": f.adapters, "gradients": f.gradients,
+        "optimizer": f.optimizer, "activations": f.activations, "logits": f.logits,
+        "libraries": f.overhead,
+    }  # fmt: skip
+    detail = ", ".join(f"{k} {v / GIB:.2f}" for k, v in parts.items())
+    say(f"  {'memory, GiB':{width}}  {f.memory / GIB:.2f} on {made.machine.name} ({detail})")
+    say(f"  {'time':{width}}  about {duration(f.seconds)}")
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(str(v) for v in value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return str(value) or "none"
+
+
+def pad(text: str, width: int) -> str:
+    """`text` filled up with blanks to `width` columns; a Chinese character takes two."""
+    taken = sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+    return text + " " * max(0, width - taken)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+# --- training ------------------------------------------------------------------
+
+
+class Progress:
+    """A bar with loss, rate and time left on a terminal; one line a step elsewhere."""
+
+    def __init__(self, classic: bool = False) -> None:
+        self.classic = classic
+        self.begun = time.monotonic()
+        self.first = 0
+        self._bar: Any = None
+        self._task: Any = None
+
+    def start(self, trainable: int, total: int) -> None:
+        """The line that every tutorial shows."""
+        say(
+            f"trainable params: {trainable:,} || all params: {total:,} || "
+            f"trainable%: {100 * trainable / total:.4f}"
+        )
+        self.begun = time.monotonic()
+
+    def step(self, step: Step) -> None:
+        """One optimizer step is done."""
+        if not sys.stdout.isatty():
+            if self.classic:
+                say(f"Step {step.step}: loss={step.loss:.3f}")
+            else:
+                say(
+                    f"step {step.step}/{step.of} loss={step.loss:.4f} "
+                    f"rate={step.learning_rate:.2e} left={self._left(step)}"
+                )
+            return
+        if self.classic:
+            say(f"Step {step.step}: loss={step.loss:.3f}")
+            return
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        if self._bar is None:
+            self._bar = Progress(
+                TextColumn("training"),
+                BarColumn(bar_width=30),
+                TextColumn("{task.completed:.0f}/{task.total:.0f}  {task.fields[told]}"),
+            )
+            self._task = self._bar.add_task("", total=step.of, told="")
+            self._bar.start()
+        told = (
+            f"loss {step.loss:.4f}  rate {step.learning_rate:.1e}  "
+            f"{step.memory / GIB:.1f} GiB  {self._left(step)} left"
+        )
+        self._bar.update(self._task, completed=step.step, told=told)
+        if step.step == step.of:
+            self.close()
+
+    def _left(self, step: Step) -> str:
+        if not self.first:
+            self.first = step.step - 1
+        done = step.step - self.first
+        return duration((time.monotonic() - self.begun) / done * (step.of - step.step))
+
+    def close(self) -> None:
+        """Leaves the terminal as it was."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+
+def trained(run: Run, curve: str) -> None:
+    """What came of a training."""
+    if curve:
+        say(f"loss {curve}")
+    say(
+        f"run {run.name}: {run.steps} steps in {duration(run.seconds)}, "
+        f"loss {run.first_loss:.4f} -> {run.last_loss:.4f}"
+    )
+    say(f"in {run.folder}")
+
+
+# --- runs and releases ------------------------------------------------------------
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """Lines of a table whose columns stand below each other, Chinese included."""
+    all_rows = [list(head), *[list(r) for r in rows]]
+    widths = [max(_columns(r[i]) for r in all_rows) for i in range(len(head))]
+    for row in all_rows:
+        yield "  ".join(pad(cell, w) for cell, w in zip(row, widths, strict=True)).rstrip()
+
+
+def _columns(text: str) -> int:
+    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def comparison(made: Comparison) -> None:
+    """What changed between two runs, and what it did to the answers."""
+    say(made.sentence)
+    for what, a, b in made.changed:
+        say(f"  {what}: {a} -> {b}")
+    for question in made.fixed:
+        say(f"  {click.style('fixed', fg='green')}  {question}")
+    for question in made.broken:
+        say(f"  {click.style('broken', fg='red')} {question}")
+
+
+def release(made: Release) -> None:
+    """One release record."""
+    what = "back to" if made.back else "released"
+    say(f"{what} {made.run} by {made.by} at {made.at}")
+
+
+def quoted(path: object) -> str:
+    """A path as a shell needs it."""
+    return shlex.quote(str(path))
+
+
+@contextmanager
+def counting(what: str) -> Iterator[Any]:
+    """A counter on a terminal's last line; nothing in a pipe."""
+    shown = sys.stderr.isatty()
+
+    def tell(done: int, of: int) -> None:
+        if shown:
+            click.echo(f"\r{what} {done}/{of} ", nl=False, err=True)
+
+    try:
+        yield tell
+    finally:
+        if shown:
+            click.echo("\r" + " " * 60 + "\r", nl=False, err=True)
