@@ -224,8 +224,8 @@ def test_mark_and_hand_agree() -> None:
 
 _PIECES = (
     "7 天 七 12:30 ~ 民國106年 週一 至 不 可以 無法 以上 前 每 第 NT$ 1,000 元 免費 超過 "
-    "分機 # @ a.com http:// Visa 「 」 ， 。 ； : . - ( \ue001 \ue002 \u200b ٣ ② \ud83d no not within "
-    "days 萬 零 半 折 %"
+    "分機 # @ a.com http:// Visa 「 」 ， 。 ； : . - ( \ue001 \ue002 \u200b ٣ ② \ud83d no not "
+    "within days 萬 零 半 折 %"
 )
 PIECES = _PIECES.split(" ")
 

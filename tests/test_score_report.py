@@ -90,6 +90,14 @@ def test_one_plain_sentence_also_when_it_did_not_help(
         assert "retrieval" in found.sentence
 
 
+def test_the_previous_release_is_no_control_of_fine_tuning() -> None:
+    old = [verdict(i, True) for i in range(9)]
+    base = [verdict(i, False) for i in range(9)]
+    found = run_of([True] * 9, controls={"previous release": old, "untuned base": base})
+    assert "untuned base" in found.sentence
+    assert "earned its keep" in found.sentence
+
+
 def test_the_curve_falls_with_the_threshold() -> None:
     verdicts = [verdict(i, i >= 30, confidence=i / 100) for i in range(100)]
     verdicts.append(verdict(200, False, handed=True))
