@@ -92,7 +92,7 @@ def test_words_that_hold_a_numeral_are_no_facts() -> None:
     assert facts("1. 請登入\n2. 請點選訂單") == frozenset()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     st.integers(2, 9999), st.sampled_from(["天", "元", "小時", "個月", "公斤", "歲", "個工作天"])
 )
@@ -104,7 +104,7 @@ def test_facts_do_not_depend_on_the_script(number: int, unit: str) -> None:
     assert facts(f"共{number:,}{unit}") == plain
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.from_regex(r"0[2-8][0-9]{8}", fullmatch=True), st.sampled_from(["-", " ", ""]))
 def test_facts_do_not_depend_on_the_grouping_of_a_phone_number(digits: str, sign: str) -> None:
     grouped = [
@@ -116,7 +116,7 @@ def test_facts_do_not_depend_on_the_grouping_of_a_phone_number(digits: str, sign
     assert {facts(f"電話：{text}。") for text in grouped} == {frozenset({f"phone:{digits}"})}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.dates(date(1950, 1, 1), date(2049, 12, 31)), st.sampled_from(["/", "-"]))
 def test_a_date_of_the_republic_is_the_western_one(day: date, sign: str) -> None:
     western = facts(f"於{day.year}{sign}{day.month}{sign}{day.day}截止")
