@@ -246,8 +246,7 @@ def train(
     from .plan import probe
 
     bar = show.Progress(settings.recipe == "tutorial")
-    quiet = {"on_step": lambda step: None, "on_start": lambda trainable, total: None}
-    told = quiet if json_ else {"on_step": bar.step, "on_start": bar.start}
+    told: dict[str, Any] = {} if json_ else {"on_step": bar.step, "on_start": bar.start}
     try:
         if resume is not None:
             run = jobs.resume(workspace, resume, **told)
@@ -381,7 +380,7 @@ def exam(
 @click.option("--mode", type=click.Choice(MODES), help="How to answer.")
 @click.option("--controls/--no-controls", default=True, help="Examine the controls too.")
 @click.option(
-    "--language", type=click.Choice(["en", "zh"]), default="en", help="Of what is printed."
+    "--language", type=click.Choice(["en", "zh-TW"]), default="en", help="Of what is printed."
 )
 @as_json
 @click.pass_obj

@@ -19,6 +19,8 @@ from . import plan as plans
 from .errors import FaqError, RunError
 from .faq import check, read
 from .records import (
+    Choice,
+    Comparison,
     Example,
     ExamQuestion,
     Faq,
@@ -27,13 +29,14 @@ from .records import (
     Mode,
     Pair,
     Plan,
+    Release,
     Reply,
     Report,
     Run,
     Split,
     Step,
     Verdict,
-)  # fmt: skip
+)
 from .reword import reword
 from .settings import FILE, Settings
 from .weights import local_counter
@@ -159,7 +162,7 @@ def _reworded(faq: Faq, split: Split, wordings: int, seed: int) -> list[Example]
     asked = {q.question for q in split.exam} | {e.question for e in split.held_out}
     answers = {p.question: p.answer for p in faq.pairs}
     return [
-        Example(r.wording, answers[r.pair_question], r.pair_question, kind="reworded")
+        Example(r.wording, answers[r.pair_question], r.pair_question, kind="reworded", brief=True)
         for r in made
         if r.wording not in asked
     ]
@@ -311,7 +314,7 @@ def evaluate(
             others["untuned base, rows in its prompt"] = ask("base with rows", shown)
     if previous is not None and previous.name != folder.name:
         before = Bot.open(previous)
-        others[f"release in place: {previous.name}"] = ask(previous.name, answerer(before))
+        others["previous release"] = ask(previous.name, answerer(before))
     made = report(
         name, verdicts, others, faq_digest=faq.digest, mode=bot.mode, threshold=threshold,
         versions=read_json(folder.file("versions.json"), dict[str, str]),

@@ -44,6 +44,8 @@ _INSTRUCTION = (
 TEMPLATES = {"plain": _PLAIN, "instruction": _INSTRUCTION}
 """Templates of kefu's own, by name. `chat` means the one that the base brings."""
 
+BRIEF = 6
+"""Tokens of the answer that a brief row learns."""
 _ANSWER = "一二三四五六七八九十"  # stands for an answer while the terminator is looked up
 
 
@@ -144,9 +146,15 @@ class Prompt:
     # --- what the model learns ------------------------------------------------
 
     def row(self, example: Example, *, answer_only: bool = True) -> Row:
-        """A training row; with `answer_only` the prompt is read but not learned."""
+        """A training row; with `answer_only` the prompt is read but not learned.
+
+        Of a `brief` example only the answer's beginning is there: what tells it from others. Its
+        whole answer, terminator included, is learned from the other wordings of its question.
+        """
         prompt = self.ids(example.question, example.history)
         answer = self.answer_ids(example.answer)
+        if example.brief:
+            answer = answer[: min(BRIEF, len(answer) - 1)]
         hidden = [IGNORED] * len(prompt) if answer_only else prompt
         return Row((*prompt, *answer), (*hidden, *answer))
 

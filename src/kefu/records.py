@@ -124,6 +124,8 @@ class Example:
     """The FAQ question that it belongs to, or lies near."""
     history: tuple[Turn, ...] = ()
     kind: str = "known"
+    brief: bool = False
+    """Trained on the answer's beginning only, see prompt.py: for wordings made by rules."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,5 +49,6 @@ class Bank:
         if bool(counts.any()):
             good = torch.logsumexp(near.masked_fill(~friends, float("-inf"))[counts], 1)
             total = (torch.logsumexp(near[counts], 1) - good).sum()
-        self.states[at] = mine.detach()
+        # Not in place: the backward pass still needs the states as they were.
+        self.states = self.states.index_copy(0, at, mine.detach())
         return total

@@ -1,0 +1,40 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Both set everything up first.
+# Paths are quoted throughout: the folder may hold spaces and Chinese characters.
+
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PYTHONWARNINGS := ignore::FutureWarning
+
+.PHONY: demo test dry lint docs clean
+
+demo: $(READY)
+	"$(BIN)/python" -m kefu demo
+
+test: $(READY)
+	"$(BIN)/python" -m pytest
+
+# The tests that load no model: seconds, for every save of a file.
+dry: $(READY)
+	"$(BIN)/python" -m pytest -m "not slow"
+
+lint: $(READY)
+	"$(BIN)/ruff" check .
+	"$(BIN)/ruff" format --check .
+	"$(BIN)/mypy"
+
+docs: $(READY)
+	"$(BIN)/python" docs/make_commands.py
+
+# A stamp makes the set-up happen once, and again when the dependencies change.
+$(READY): pyproject.toml constraints.txt
+	"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "kefu needs Python 3.11 or newer: make PYTHON=python3.12")'
+	"$(PYTHON)" -m venv "$(VENV)"
+	"$(BIN)/python" -m pip install --quiet --constraint constraints.txt --editable ".[embedded,dev]"
+	touch "$(READY)"
+
+clean:
+	rm -rf "$(VENV)"

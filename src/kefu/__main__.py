@@ -1,0 +1,5 @@
+"""`python -m kefu`: the command line, wherever scripts are not on the path."""
+
+from .cli import main
+
+main()
