@@ -20,7 +20,7 @@ import torch
 from transformers import get_scheduler
 
 from ..prompt import IGNORED, Row
-from ..weights import frozen_head
+from ..weights import frozen_head, last_states
 from ..workspace import write_text
 from .contrast import Bank
 from .loss import LabelLoss, Likely
@@ -99,15 +99,9 @@ def _bank(session: Session) -> Bank | None:
     """The states of all rows before training, where the plan wants them contrasted."""
     if not session.plan.contrast.value:
         return None
-    inner = session.model.get_base_model()
-    states = []
-    with torch.no_grad():
-        for row in session.rows:
-            begin = len(row.ids) - row.labelled
-            ids = torch.tensor([row.ids[:begin]], device=session.device)
-            out = inner.get_decoder()(input_ids=ids, use_cache=False)
-            states.append(out.last_hidden_state[0, -1].float())
-    return Bank(torch.stack(states), session.owners)
+    begins = [row.ids[: len(row.ids) - row.labelled] for row in session.rows]
+    states = last_states(session.model.get_base_model(), begins, session.device)
+    return Bank(states, session.owners)
 
 
 def _autocast(compute: str, cuda: bool) -> Any:

@@ -7,5 +7,14 @@ is loaded, not before.
 from .embedded import to_stderr
 from .head import frozen_head
 from .loader import Loaded, load, load_tokenizer, local_counter
+from .states import last_states
 
-__all__ = ["Loaded", "frozen_head", "load", "load_tokenizer", "local_counter", "to_stderr"]
+__all__ = [
+    "Loaded",
+    "frozen_head",
+    "last_states",
+    "load",
+    "load_tokenizer",
+    "local_counter",
+    "to_stderr",
+]
