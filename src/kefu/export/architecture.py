@@ -50,7 +50,7 @@ class Architecture:
 
     def tensor(self, name: str) -> str:
         """llama.cpp's name of a tensor, from transformers' name with its ending."""
-        found = self._names.get_name(name, try_suffixes=(".weight", ".bias"))
+        found: str | None = self._names.get_name(name, try_suffixes=(".weight", ".bias"))
         if found is None:
             raise BaseError(
                 f"llama.cpp has no place for the tensor {name} in the architecture {self.name}.",

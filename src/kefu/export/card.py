@@ -205,3 +205,46 @@ With `AutoPeftModelForCausalLM` write the base's place into `adapter_config.json
 
 vLLM: `vllm serve BASE --enable-lora --lora-modules faq={where}` with
 `--chat-template {where}/chat_template.jinja`."""
+
+
+def merged_snippet(source: Source) -> str:
+    """How to run a merged model."""
+    return """An ordinary model folder, for transformers, vLLM or SGLang:
+
+```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained(".")
+model = AutoModelForCausalLM.from_pretrained(".", dtype="bfloat16")
+text = tokenizer.apply_chat_template(
+    [{"role": "user", "content": "..."}], tokenize=False, add_generation_prompt=True)
+ids = tokenizer(text, add_special_tokens=False, return_tensors="pt")
+out = model.generate(**ids, max_new_tokens=512)
+print(tokenizer.decode(out[0, ids["input_ids"].shape[1]:], skip_special_tokens=True))
+```
+
+vLLM: `vllm serve . --generation-config auto`."""
+
+
+def llama_snippet(source: Source, name: str) -> str:
+    """How to run a GGUF file."""
+    return f"""With llama.cpp; prompt format and end are in the file:
+
+```sh
+llama-server -m {name} --jinja --temp 0
+```
+
+It then answers OpenAI's protocol at `http://127.0.0.1:8080/v1/chat/completions`. The file says
+that llama.cpp must add no beginning-of-text token, for the template writes what is needed."""
+
+
+def lora_snippet(source: Source, name: str) -> str:
+    """How to run a GGUF LoRA."""
+    return f"""With llama.cpp, on a GGUF of the base (`BASE.gguf`); the base's own chat template
+is another than the trained one, so name the one that lies here:
+
+```sh
+llama-server -m BASE.gguf --lora {name} --jinja --chat-template-file chat_template.jinja --temp 0
+```
+
+Where the base has no end token of that name, add `"stop"` to the request; see below."""

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import SettingsError
 from ..records import Plan
 from ..workspace import dump
 from . import card
@@ -26,10 +25,13 @@ def make(
     source: Source, form: str, folder: Path, say: Say, options: Mapping[str, Any]
 ) -> tuple[str, ...]:
     """Fills `folder` (empty) and returns the notes."""
-    makers = {"zip": _zip, "adapter": _adapter}
-    if form not in makers:
-        raise SettingsError(f"The form {form} is not there yet.", "Choose another.")
-    return makers[form](source, folder, say, options)
+    if form == "zip":
+        return _zip(source, folder, say, options)
+    if form == "adapter":
+        return _adapter(source, folder, say, options)
+    from . import heavy  # torch and gguf, which the others do without
+
+    return heavy.make(source, form, folder, say, options)
 
 
 def _adapter(source: Source, folder: Path, say: Say, options: Mapping[str, Any]) -> tuple[str, ...]:

@@ -57,9 +57,7 @@ def _dequantised(source: Source, options: dict[str, Any]) -> dict[str, torch.Ten
     from bitsandbytes.nn import Linear4bit
 
     plan = source.plan
-    model = load(
-        plan.base.value, precision="nf4", compute=plan.compute.value, **options
-    ).model
+    model = load(plan.base.value, precision="nf4", compute=plan.compute.value, **options).model
     return {
         name: dequantize_4bit(module.weight.data, module.weight.quant_state).float()
         for name, module in model.named_modules()

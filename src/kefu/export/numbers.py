@@ -40,26 +40,36 @@ def check(types: tuple[str, ...]) -> None:
         _library()
 
 
-def type_of(name: str, shape: tuple[int, ...], file_type: str, layers: int) -> Q:
-    """The format of one tensor (llama.cpp's `name`, torch's `shape`) in a file of `file_type`."""
+def type_of(name: str, shape: tuple[int, ...], file_type: str, layers: int, tied: bool) -> Q:
+    """The format of one tensor (llama.cpp's `name`, torch's `shape`) in a file of `file_type`.
+
+    `tied`: the embedding is the output head, too.
+    """
     if len(shape) < 2 or file_type == "f32":
         return Q.F32
     wanted = {"f16": Q.F16, "q8_0": Q.Q8_0, "q4_k_m": Q.Q4_K}[file_type]
-    if file_type == "q4_k_m" and _more_bits(name, layers):
+    if file_type == "q4_k_m" and _more_bits(name, layers, tied):
         wanted = Q.Q6_K
     while shape[-1] % gguf.GGML_QUANT_SIZES[wanted][0]:
         wanted = _FALL_BACK[wanted]
     return wanted
 
 
-def _more_bits(name: str, layers: int) -> bool:
+def _more_bits(name: str, layers: int, tied: bool) -> bool:
     """Where llama-quantize's Q4_K_M spends Q6_K (llama.cpp, src/llama-quant.cpp)."""
-    if name.startswith(("token_embd", "output.")):
+    if name.startswith("output.") or (tied and name.startswith("token_embd.")):
         return True
     if ".attn_v." not in name and ".ffn_down." not in name:
         return False
     block = int(name.split(".")[1])
     return block < layers // 8 or block >= 7 * layers // 8 or (block - layers // 8) % 3 == 2
+
+
+def size(shape: tuple[int, ...], kind: Q) -> int:
+    """Bytes of a tensor in `kind`."""
+    block, of_block = gguf.GGML_QUANT_SIZES[kind]
+    made: int = int(np.prod(shape)) // block * of_block
+    return made
 
 
 def pack(tensor: torch.Tensor, kind: Q) -> np.ndarray[Any, Any]:

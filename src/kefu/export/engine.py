@@ -1,0 +1,119 @@
+"""Asks llama.cpp itself, where it is here, whether it reads an exported file as kefu meant it."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ..errors import GateError
+from .source import Source
+
+PROBES = (
+    "運費多少？",
+    "How much is delivery to Zürich, 3-5 days? Call 0800-123-456!",
+    "  兩個空格，以及\n換行\n\n和 emoji 🙂👨‍👩‍👧 é",
+    "客服電話：(02) 2345-6789 #12，價格 NT$1,280、2026/01/31 前 9 折。",
+)
+"""Questions in which tokenizers differ: spaces, newlines, digits, bytes beyond the vocabulary."""
+
+
+class Llama:
+    """llama.cpp's own server on loopback, in this process."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+
+    def tokens(self, text: str) -> list[int]:
+        """Token ids as llama.cpp reads a finished prompt."""
+        asked = {"content": text, "add_special": True, "parse_special": True}
+        found: list[int] = self._post("/tokenize", asked)["tokens"]
+        return found
+
+    def rendered(self, messages: list[dict[str, str]]) -> str:
+        """A conversation as the file's chat template writes it."""
+        found: str = self._post("/apply-template", {"messages": messages})["prompt"]
+        return found
+
+    def complete(self, prompt: str | list[int], most: int = 64) -> dict[str, Any]:
+        """Greedy text after a prompt, in llama.cpp's own terms."""
+        asked = {"prompt": prompt, "n_predict": most, "temperature": 0, "return_tokens": True}
+        found: dict[str, Any] = self._post("/completion", {**asked, "n_probs": 5})
+        return found
+
+    def _post(self, path: str, data: Any) -> Any:
+        body = json.dumps(data).encode()
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(self.address + path, body, headers)
+        with urllib.request.urlopen(request, timeout=120) as answer:
+            return json.load(answer)
+
+
+def here() -> bool:
+    """Whether llama.cpp is on this machine (the Python package xllamacpp)."""
+    return importlib.util.find_spec("xllamacpp") is not None
+
+
+@contextmanager
+def opened(path: Path, lora: Path | None = None, template: str = "") -> Iterator[Llama]:
+    """llama.cpp with a GGUF file (and a GGUF LoRA on it). Raises GateError if it refuses it."""
+    import xllamacpp  # type: ignore[import-untyped,import-not-found,unused-ignore]
+
+    params = xllamacpp.CommonParams()
+    params.model.path = str(path)
+    params.n_ctx = 512
+    params.n_parallel = 1
+    params.warmup = False
+    params.cpuparams.n_threads = 2
+    params.verbosity = -1
+    params.use_jinja = True
+    if template:
+        params.chat_template = template
+    if lora is not None:
+        adapter = xllamacpp.CommonAdapterLoraInfo()
+        adapter.path, adapter.scale = str(lora), 1.0
+        params.lora_adapters = [adapter]
+    try:
+        server = xllamacpp.Server(params)
+    except (RuntimeError, ValueError) as error:
+        raise GateError(
+            f"llama.cpp refuses {path.name}: {error}.", "Export the run in another form."
+        ) from None
+    try:
+        yield Llama(str(server.listening_address))
+    finally:
+        del server
+
+
+def same_tokens(source: Source, path: Path) -> str:
+    """That llama.cpp reads the prompts as training did, as a note. Raises GateError if not."""
+    if not here():
+        return (
+            "Not checked against llama.cpp itself, which is not on the exporting machine "
+            "(`pip install xllamacpp`)."
+        )
+    prompt = source.prompt
+    with opened(path) as llama:
+        for question in PROBES:
+            history = () if question is PROBES[0] else ((PROBES[0], "滿千免運。"),)
+            text = llama.rendered(prompt.messages(question, history))
+            meant = prompt.text(question, history)
+            if text != meant:
+                raise GateError(
+                    f"llama.cpp writes the prompt otherwise than training: {text!r}, "
+                    f"not {meant!r}.",
+                    "Export the run as `adapter` or `merged`, and report this.",
+                )
+            if llama.tokens(text) != prompt.encode(meant):
+                raise GateError(
+                    f"llama.cpp reads {meant!r} as other tokens than training.",
+                    "Export the run as `adapter` or `merged`, and report this.",
+                )
+    return (
+        f"llama.cpp itself writes and reads {len(PROBES)} probing prompts as training did, token "
+        "by token."
+    )

@@ -1,0 +1,122 @@
+"""Writes GGUF: a merged model in a number format, or an adapter alone as a GGUF LoRA.
+
+The format of the LoRA file is llama.cpp's (convert_lora_to_gguf.py): NAME.lora_a and NAME.lora_b
+beside `adapter.lora.alpha`. One tensor at a time is in memory beyond the model itself.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+import torch
+from safetensors.torch import load_file
+
+from ..errors import BaseError
+from ..weights.loader import place_of
+from . import numbers, vocabulary
+from .architecture import Architecture
+from .source import WEIGHTS, Source
+
+_PREFIX = "base_model.model."
+
+
+def write_model(model: Any, source: Source, path: Path, file_type: str) -> None:
+    """A merged model (transformers', on the CPU) as one GGUF file. Raises BaseError."""
+    arch = Architecture(model.config.get_text_config())
+    words = vocabulary.vocabulary(source.prompt.tokenizer, int(arch.config.vocab_size))
+    tied = bool(arch.config.tie_word_embeddings)
+    tensors = {
+        name: value
+        for name, value in model.state_dict().items()
+        if not (tied and name == "lm_head.weight")
+    }
+    writer = gguf.GGUFWriter(path, arch.name)
+    _name(writer, source)
+    arch.describe(writer)
+    writer.add_file_type(numbers.FILE_TYPES[file_type])
+    writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
+    vocabulary.describe(
+        writer, words, source.prompt.tokenizer, source.chat_template, source.prompt.terminator
+    )
+    plan: list[tuple[str, torch.Tensor, gguf.GGMLQuantizationType]] = []
+    for name, value in tensors.items():
+        theirs = arch.tensor(name)
+        shape = tuple(value.shape)
+        plan.append((name, value, numbers.type_of(theirs, shape, file_type, arch.layers, tied)))
+        _announce(writer, theirs, shape, plan[-1][2])
+    for name, value in arch.extra().items():
+        _announce(writer, name, tuple(value.shape), gguf.GGMLQuantizationType.F32)
+    _begin(writer)
+    for name, value, kind in plan:
+        writer.write_tensor_data(numbers.pack(arch.transform(name)(value.float()), kind))
+    for value in arch.extra().values():
+        writer.write_tensor_data(value.numpy())
+    writer.close()
+
+
+def write_lora(source: Source, path: Path) -> None:
+    """The adapter as a GGUF LoRA, in fp32. Raises BaseError for one that is more than LoRA."""
+    from transformers import AutoConfig
+
+    config = source.adapter_config
+    odd = [k for k in ("use_dora", "modules_to_save", "rank_pattern", "alpha_pattern", "lora_bias")
+           if config.get(k)]  # fmt: skip
+    if odd or config.get("bias", "none") != "none":
+        raise BaseError(
+            f"This adapter uses {', '.join(odd) or 'biases'}, for which GGUF has no place.",
+            "Export the run as `gguf` without `lora`: the merged model.",
+        )
+    place = place_of(source.base)
+    base = AutoConfig.from_pretrained(place, trust_remote_code=source.plan.trust_remote_code)
+    arch = Architecture(base.get_text_config())
+    rank, alpha = int(config["r"]), float(config["lora_alpha"])
+    writer = gguf.GGUFWriter(path, arch.name)
+    _name(writer, source, kind="adapter")
+    writer.add_string(gguf.Keys.Adapter.TYPE, "lora")
+    # llama.cpp divides by the rank; rank-stabilised LoRA divides by its root.
+    writer.add_float32(
+        gguf.Keys.Adapter.LORA_ALPHA, alpha * math.sqrt(rank) if config.get("use_rslora") else alpha
+    )
+    matrices = load_file(str(source.folder.adapter / WEIGHTS))
+    for key in sorted(matrices):
+        name, _, which = key.removeprefix(_PREFIX).rpartition(".lora_")
+        if which not in {"A.weight", "B.weight"}:
+            raise BaseError(
+                f"The adapter's tensor {key} is no LoRA matrix.", "Export the run as `merged`."
+            )
+        weight = f"{name}.weight"
+        value = matrices[key].float()
+        if which[0] == "B":
+            value = arch.transform(weight)(value)
+        writer.add_tensor(
+            f"{arch.tensor(weight)}.lora_{which[0].lower()}", value.contiguous().numpy()
+        )
+    _begin(writer)
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def _name(writer: Any, source: Source, kind: str = "model") -> None:
+    writer.add_type(kind)
+    writer.add_name(source.name)
+    writer.add_string("general.license", source.base.licence)
+    if source.base.licence_link:
+        writer.add_license_link(source.base.licence_link)
+    writer.add_base_model_count(1)
+    writer.add_base_model_name(0, source.base_name)
+
+
+def _announce(
+    writer: Any, name: str, shape: tuple[int, ...], kind: gguf.GGMLQuantizationType
+) -> None:
+    writer.add_tensor_info(name, shape, np.dtype(np.float32), numbers.size(shape, kind), kind)
+
+
+def _begin(writer: Any) -> None:
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_ti_data_to_file()

@@ -1,0 +1,89 @@
+"""The forms that touch weights: merged, gguf, ollama."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import BaseError
+from . import card, merging, numbers
+from .merging import Say
+from .source import Source
+
+
+def make(
+    source: Source, form: str, folder: Path, say: Say, options: Mapping[str, Any]
+) -> tuple[str, ...]:
+    """Fills `folder` (empty) and returns the notes."""
+    if form == "merged":
+        return _merged(source, folder, say, options)
+    if importlib.util.find_spec("gguf") is None:
+        raise BaseError(
+            f"The form {form} needs the Python package gguf, which is not here.",
+            "Install it: `pip install gguf`.",
+        )
+    if form == "gguf":
+        return (
+            _lora(source, folder, say)
+            if options.get("lora")
+            else _gguf(source, folder, say, options)
+        )
+    raise BaseError(f"The form {form} is not there yet.", "Choose another.")
+
+
+def _merged(source: Source, folder: Path, say: Say, options: Mapping[str, Any]) -> tuple[str, ...]:
+    onto, notes = merging.choose(source, folder.parent, options.get("judge"), say)
+    say(f"merging the adapter into the {onto} base")
+    merging.save(merging.merged(source, onto, say), source, folder)
+    card.write(source, folder, card.merged_snippet(source), notes)
+    return notes
+
+
+def _gguf(source: Source, folder: Path, say: Say, options: Mapping[str, Any]) -> tuple[str, ...]:
+    notes = write_models(source, folder, say, options, ("f16", "q8_0"))
+    card.write(source, folder, card.llama_snippet(source, _first(folder)), notes)
+    return notes
+
+
+def write_models(
+    source: Source,
+    folder: Path,
+    say: Say,
+    options: Mapping[str, Any],
+    types: Sequence[str],
+) -> tuple[str, ...]:
+    """The merged model as RUN-TYPE.gguf in each number format, checked; returns the notes."""
+    from . import engine, gguf_files
+
+    types = tuple(options.get("types") or types)
+    numbers.check(types)
+    onto, notes = merging.choose(source, folder.parent, options.get("judge"), say)
+    say(f"merging the adapter into the {onto} base")
+    model = merging.merged(source, onto, say)
+    for name in types:
+        say(f"writing {name}")
+        gguf_files.write_model(model, source, folder / f"{source.name}-{name}.gguf", name)
+    return (*notes, engine.same_tokens(source, folder / f"{source.name}-{types[0]}.gguf"))
+
+
+def _lora(source: Source, folder: Path, say: Say) -> tuple[str, ...]:
+    from . import gguf_files
+
+    say("writing the adapter as a GGUF LoRA")
+    path = folder / f"{source.name}-lora.gguf"
+    gguf_files.write_lora(source, path)
+    (folder / "chat_template.jinja").write_text(
+        source.chat_template, encoding="utf-8", newline="\n"
+    )
+    notes = (
+        f"It is the adapter alone and goes on a GGUF of the base `{source.base_name}`, in any "
+        "number format; the nearer that is to the precision of training, the safer.",
+    )
+    card.write(source, folder, card.lora_snippet(source, path.name), notes)
+    return notes
+
+
+def _first(folder: Path) -> str:
+    return min(p.name for p in folder.glob("*.gguf"))
