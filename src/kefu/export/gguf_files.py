@@ -50,7 +50,9 @@ def write_model(model: Any, source: Source, path: Path, file_type: str) -> None:
         _announce(writer, theirs, shape, plan[-1][2])
     for name, value in arch.extra().items():
         _announce(writer, name, tuple(value.shape), gguf.GGMLQuantizationType.F32)
-    _begin(writer)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_ti_data_to_file()
     for name, value, kind in plan:
         writer.write_tensor_data(numbers.pack(arch.transform(name)(value.float()), kind))
     for value in arch.extra().values():
@@ -95,7 +97,8 @@ def write_lora(source: Source, path: Path) -> None:
         writer.add_tensor(
             f"{arch.tensor(weight)}.lora_{which[0].lower()}", value.contiguous().numpy()
         )
-    _begin(writer)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
 
@@ -114,9 +117,3 @@ def _announce(
     writer: Any, name: str, shape: tuple[int, ...], kind: gguf.GGMLQuantizationType
 ) -> None:
     writer.add_tensor_info(name, shape, np.dtype(np.float32), numbers.size(shape, kind), kind)
-
-
-def _begin(writer: Any) -> None:
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_ti_data_to_file()

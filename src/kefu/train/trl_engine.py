@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -55,6 +53,11 @@ def run(session: Session, resume: bool) -> None:
             processing_class=session.prompt.tokenizer,
             callbacks=[Say()],
         )
+        # TRL turns the adapter of a 4-bit base into bf16, which fp16's loss scaling cannot take and
+        # in which small steps are lost; both engines keep it in fp32.
+        for weight in trainer.model.parameters():
+            if weight.requires_grad:
+                weight.data = weight.data.float()
         trainer.remove_callback(PrinterCallback)
         trainer.remove_callback(ProgressCallback)
         found = newest_checkpoint(session.folder) if resume else None
@@ -109,7 +112,7 @@ def _quiet() -> Iterator[None]:
     shown = datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()
     try:
-        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # between TRL and transformers
             yield
     finally:
