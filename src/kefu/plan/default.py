@@ -18,11 +18,10 @@ from .reasons import (
     parameter_counts,
 )
 from .shape import ALL_LINEAR
+from .timing import LARGE
 
 TARGETS = (ALL_LINEAR,)
 ENGINE: Engine = "lean"
-LARGE = 100_000
-"""Tokens from which on a vocabulary is the larger part of a step on a processor."""
 LONG = 2 * 3600.0
 """Seconds from which on a run on a processor gets a word about it."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ..prompt import BRIEF
 from ..records import Example, Faq
 
 TEMPLATE = 24
@@ -96,6 +97,8 @@ def measure(
     else:
         for row in train:
             answer = size(hand_over if row.answer is None else row.answer)
+            if row.brief:
+                answer = min(answer, BRIEF)
             past = sum(size(q) + size(a) + TEMPLATE for q, a in row.history)
             handed += row.answer is None
             where = f"the question {row.question!r}"
