@@ -277,7 +277,7 @@ class Plan:
     trust_remote_code: bool = False
     softmax: Choice[Literal["all", "likely"]] = Choice("all", "Over the whole vocabulary.")
     """Over which tokens the loss is normalised, see train/loss.py."""
-    contrast: Choice[float] = Choice(0.0, "Off.")
+    contrast: Choice[float] = Choice(0.0, "Off: the answers' words alone are learned.")
     """Weight of drawing the wordings of one answer together, see train/contrast.py."""
 
     @property

@@ -14,7 +14,6 @@ from .machine import rates
 from .memory import BYTES, Way
 from .shape import Shape
 
-
 LARGE = 100_000
 """Tokens from which on a vocabulary is the larger part of a step on a processor."""
 LIKELY = 0.19

@@ -1,0 +1,113 @@
+"""How good is the bot on an FAQ: several seeds, every mode, the controls beside them.
+
+    python bench/seeds.py FAQ [--exam EXAM.jsonl] [--seeds 1 2 3] [--modes verbatim free] [--jobs 1]
+
+With --exam every wording of the FAQ is trained and that exam is put; without it a quarter of the
+wordings is held out and kefu's own exam is put. Prints one JSON line a seed and mode, then the
+means with their range. Seeds run side by side with --jobs (on a GPU).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+
+def one(said: argparse.Namespace, seed: int) -> None:
+    """One seed: train, examine in every mode, print."""
+    from kefu import jobs
+    from kefu.plan import probe
+    from kefu.settings import Settings
+    from kefu.workspace import Workspace
+
+    workspace = Workspace(said.work / f"seed-{seed}")
+    settings = Settings(seed=seed, thorough=said.thorough, base=said.base)
+    faq = jobs.open_faq(workspace, settings, str(said.faq))
+    prepared = jobs.prepare(
+        faq, settings, probe(), hold_out=said.exam is None, wordings=said.wordings, steps=said.steps
+    )
+    begun = time.monotonic()
+    run = jobs.train(workspace, prepared)
+    trained = time.monotonic() - begun
+    folder = workspace.run(run.name)
+    jobs.settle(folder, settings.max_false_answers)
+    for i, mode in enumerate(said.modes):
+        begun = time.monotonic()
+        report = jobs.evaluate(
+            workspace, folder, exam=said.exam, mode=mode, controls=i == 0 and not said.no_controls
+        )
+        for candidate in report.candidates:
+            kinds = {
+                t.kind: {
+                    "asked": t.asked,
+                    "right": round(100 * t.right / t.asked, 1),
+                    "handed_over": round(100 * t.handed_over / t.asked, 1),
+                    "false_answers": t.false_answers,
+                    "invented": t.invented,
+                }
+                for t in candidate.tallies
+            }
+            line = {
+                "seed": seed,
+                "who": candidate.name,
+                "mode": mode,
+                "train_seconds": round(trained),
+                "eval_seconds": round(time.monotonic() - begun),
+                "median_answer": candidate.last_token,
+                "p95_answer": candidate.last_token_p95,
+                "threshold": report.threshold,
+                "kinds": kinds,
+            }
+            print(json.dumps(line, ensure_ascii=False), flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("faq", type=Path)
+    parser.add_argument("--exam", type=Path)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--modes", nargs="+", default=["verbatim"])
+    parser.add_argument("--wordings", type=int, default=0)
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--base", default="gemma-3-270m")
+    parser.add_argument("--thorough", default="normal")
+    parser.add_argument("--work", type=Path, default=Path("bench-seeds"))
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--no-controls", action="store_true")
+    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    said = parser.parse_args()
+    if said.one is not None:
+        one(said, said.one)
+        return
+    waiting = list(said.seeds)
+    running: list[subprocess.Popen[str]] = []
+    lines: list[dict[str, Any]] = []
+    while waiting or running:
+        while waiting and len(running) < said.jobs:
+            command = [sys.executable, __file__, *sys.argv[1:], "--one", str(waiting.pop(0))]
+            running.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+        first = running.pop(0)
+        for line in first.communicate()[0].splitlines():
+            print(line, flush=True)
+            lines.append(json.loads(line))
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for line in lines:
+        who = line["who"] if " (" not in line["who"] else "kefu"
+        groups.setdefault((who, line["mode"]), []).append(line)
+    for (who, mode), mine in groups.items():
+        for kind in mine[0]["kinds"]:
+            right = [m["kinds"][kind]["right"] for m in mine]
+            away = [m["kinds"][kind]["handed_over"] for m in mine]
+            print(
+                f"{who:32} {mode:9} {kind:13} right {sum(right) / len(right):5.1f} "
+                f"({min(right)}-{max(right)})  handed over {sum(away) / len(away):5.1f}"
+            )
+
+
+if __name__ == "__main__":
+    main()
