@@ -115,3 +115,13 @@ def adapter(found: RunFolder, plan: Plan, base_folder: Path) -> None:
     model.save_pretrained(str(found.adapter))
     prompt.tokenizer.save_pretrained(str(found.adapter))
     (found.adapter / "README.md").write_text(f"PEFT's own card, which names {base_folder}")
+
+
+def untrained(found: RunFolder, base_folder: Path, to: Path) -> Path:
+    """The base alone as GGUF in fp32, for a LoRA to go on."""
+    from kefu.export.gguf_files import write_model
+    from kefu.export.source import open_run
+
+    model = AutoModelForCausalLM.from_pretrained(base_folder, dtype=torch.float32)
+    write_model(model, open_run(found), to, "f32")
+    return to

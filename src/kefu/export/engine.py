@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import selectors
+import subprocess
+import sys
+import threading
+import time
 import urllib.request
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,8 +28,33 @@ PROBES = (
 """Questions in which tokenizers differ: spaces, newlines, digits, bytes beyond the vocabulary."""
 
 
+_PATIENCE = 600.0
+"""Seconds in which a model is loaded or refused."""
+_CHILD = """
+import sys
+import xllamacpp
+model, lora, template = sys.argv[1:]
+params = xllamacpp.CommonParams()
+params.model.path = model
+params.n_ctx = 512
+params.n_parallel = 1
+params.warmup = False
+params.cpuparams.n_threads = 2
+params.use_jinja = True
+if template:
+    params.chat_template = template
+if lora:
+    adapter = xllamacpp.CommonAdapterLoraInfo()
+    adapter.path, adapter.scale = lora, 1.0
+    params.lora_adapters = [adapter]
+server = xllamacpp.Server(params)
+print("address", server.listening_address, flush=True)
+sys.stdin.read()
+"""
+
+
 class Llama:
-    """llama.cpp's own server on loopback, in this process."""
+    """llama.cpp's own server on loopback."""
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -60,33 +91,50 @@ def here() -> bool:
 
 @contextmanager
 def opened(path: Path, lora: Path | None = None, template: str = "") -> Iterator[Llama]:
-    """llama.cpp with a GGUF file (and a GGUF LoRA on it). Raises GateError if it refuses it."""
-    import xllamacpp  # type: ignore[import-untyped,import-not-found,unused-ignore]
+    """llama.cpp with a GGUF file (and a GGUF LoRA on it). Raises GateError if it refuses it.
 
-    params = xllamacpp.CommonParams()
-    params.model.path = str(path)
-    params.n_ctx = 512
-    params.n_parallel = 1
-    params.warmup = False
-    params.cpuparams.n_threads = 2
-    params.verbosity = -1
-    params.use_jinja = True
-    if template:
-        params.chat_template = template
-    if lora is not None:
-        adapter = xllamacpp.CommonAdapterLoraInfo()
-        adapter.path, adapter.scale = str(lora), 1.0
-        params.lora_adapters = [adapter]
+    In a process of its own: a file that llama.cpp dislikes may end the process that reads it,
+    and its server can hang when it is taken down.
+    """
+    command = [sys.executable, "-c", _CHILD, str(path), str(lora or ""), template]
+    child = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    said: deque[str] = deque(maxlen=20)
+    reader = threading.Thread(target=lambda: said.extend(child.stderr or ()), daemon=True)
+    reader.start()
     try:
-        server = xllamacpp.Server(params)
-    except (RuntimeError, ValueError) as error:
-        raise GateError(
-            f"llama.cpp refuses {path.name}: {error}.", "Export the run in another form."
-        ) from None
-    try:
-        yield Llama(str(server.listening_address))
+        address = _address(child, time.monotonic() + _PATIENCE)
+        if not address:
+            reader.join(timeout=1)
+            why = next((line.strip() for line in reversed(said) if line.strip()), "no reason given")
+            raise GateError(
+                f"llama.cpp refuses {path.name}: {why.rstrip('.')}.",
+                "Export the run in another form, and report this.",
+            )
+        yield Llama(address)
     finally:
-        del server
+        child.kill()
+        child.wait()
+        reader.join(timeout=1)
+        for pipe in (child.stdin, child.stdout, child.stderr):
+            if pipe is not None:
+                pipe.close()
+
+
+def _address(child: subprocess.Popen[str], until: float) -> str:
+    """The address that the child prints once the model is loaded; empty when it ended instead."""
+    if child.stdout is None:
+        return ""
+    with selectors.DefaultSelector() as waiting:
+        waiting.register(child.stdout, selectors.EVENT_READ)
+        while (left := until - time.monotonic()) > 0 and waiting.select(left):
+            line = child.stdout.readline()
+            if not line:
+                return ""
+            if line.startswith("address "):
+                return line.split()[1]
+    return ""
 
 
 def same_tokens(source: Source, path: Path) -> str:
