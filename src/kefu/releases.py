@@ -15,18 +15,15 @@ from filelock import FileLock
 from .errors import GateError
 from .records import Release, Report, digest
 from .score import gate
-from .workspace import Workspace, append_lines, dump, now, parse
+from .workspace import Workspace, append_lines, dump, now, parse, read_lines
 
 FILE = "releases.jsonl"
 
 
 def history(workspace: Workspace) -> tuple[Release, ...]:
     """All releases, oldest first. A torn last line is passed over."""
-    path = workspace.root / FILE
-    if not path.is_file():
-        return ()
     found = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in read_lines(workspace.root / FILE):
         with suppress(ValueError):
             found.append(parse(Release, json.loads(line)))
     return tuple(found)

@@ -150,11 +150,7 @@ class RunFolder:
 
     def steps(self) -> Iterator[Step]:
         """The steps so far; a torn last line is passed over."""
-        try:
-            lines = self.steps_file.read_text(encoding="utf-8").splitlines()
-        except OSError:
-            return
-        for line in lines:
+        for line in read_lines(self.steps_file):
             with suppress(ValueError, ValidationError):
                 yield parse(Step, json.loads(line))
 
@@ -251,6 +247,9 @@ class Workspace:
     def _make(self, path: Path) -> RunFolder:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise cannot_write(path.parent, error) from None
+        try:
             path.mkdir()
         except FileExistsError:
             raise RunError(
@@ -266,12 +265,27 @@ def discard(folder: RunFolder) -> None:
     shutil.rmtree(folder.path, ignore_errors=True)
 
 
-def append_lines(path: Path, lines: Iterable[str]) -> None:
-    """Adds lines to a file that other processes may read meanwhile."""
+def read_lines(path: Path) -> list[str]:
+    """The lines of a file, none where it is missing. Bytes that are no text do not matter.
+
+    Only `\\n` parts lines: JSON in readable Chinese may hold others, which `splitlines` would take.
+    """
     try:
-        with path.open("a", encoding="utf-8", newline="\n") as file:
-            for line in lines:
-                file.write(line + "\n")
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return []
+    return [line for line in text.split("\n") if line]
+
+
+def append_lines(path: Path, lines: Iterable[str]) -> None:
+    """Adds lines to a file that other processes may read meanwhile; a torn last line is ended."""
+    try:
+        with path.open("ab+") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":
+                    file.write(b"\n")
+            file.write("".join(line + "\n" for line in lines).encode("utf-8"))
     except OSError as error:
         raise cannot_write(path, error) from None
 

@@ -50,10 +50,11 @@ def run(session: Session, resume: bool) -> None:
         num_training_steps=plan.steps.value,
     )
     scaler = torch.amp.GradScaler("cuda") if plan.compute.value == "fp16" else None
-    done = _restore(session, optimizer, scheduler, scaler) if resume else 0
-    session.done = done
+    # Both look at the untrained model, also when training goes on: before the adapter is restored.
     likely = _likely(session)
     bank = _bank(session)
+    done = _restore(session, optimizer, scheduler, scaler, bank) if resume else 0
+    session.back_to(done)
     for number, rows in enumerate(session.batches(), start=1):
         if number <= done:
             continue
@@ -86,7 +87,7 @@ def run(session: Session, resume: bool) -> None:
         optimizer.zero_grad(set_to_none=True)
         session.say(number, float(total), rate, float(norm))
         if number % plan.save_every.value == 0 and number < plan.steps.value:
-            _save(session, number, optimizer, scheduler, scaler)
+            _save(session, number, optimizer, scheduler, scaler, bank)
 
 
 def _by_length(session: Session, rows: list[int], micro: int) -> list[list[int]]:
@@ -197,7 +198,9 @@ def _adapter_state(model: Any) -> dict[str, torch.Tensor]:
     return {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
 
 
-def _save(session: Session, step: int, optimizer: Any, scheduler: Any, scaler: Any) -> None:
+def _save(
+    session: Session, step: int, optimizer: Any, scheduler: Any, scaler: Any, bank: Bank | None
+) -> None:
     """A whole checkpoint, or none: written beside its place, then moved there."""
     folder = session.folder.checkpoints
     folder.mkdir(exist_ok=True)
@@ -212,6 +215,7 @@ def _save(session: Session, step: int, optimizer: Any, scheduler: Any, scaler: A
         "torch_rng": torch.get_rng_state(),
         "cuda_rng": torch.cuda.get_rng_state() if session.device.startswith("cuda") else None,
         "python_rng": random.getstate(),
+        "bank": bank.states if bank else None,
         "step": step,
     }
     torch.save(state, work / "state.pt")
@@ -224,7 +228,9 @@ def _save(session: Session, step: int, optimizer: Any, scheduler: Any, scaler: A
         shutil.rmtree(old, ignore_errors=True)
 
 
-def _restore(session: Session, optimizer: Any, scheduler: Any, scaler: Any) -> int:
+def _restore(
+    session: Session, optimizer: Any, scheduler: Any, scaler: Any, bank: Bank | None
+) -> int:
     """Puts the newest checkpoint back and returns its step; 0 where there is none."""
     path = newest_checkpoint(session.folder)
     if path is None:
@@ -243,4 +249,6 @@ def _restore(session: Session, optimizer: Any, scheduler: Any, scaler: Any) -> i
     if state["cuda_rng"] is not None:
         torch.cuda.set_rng_state(state["cuda_rng"].cpu())
     random.setstate(state["python_rng"])
+    if bank is not None:
+        bank.states = state["bank"]
     return int(state["step"])

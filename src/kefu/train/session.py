@@ -11,6 +11,7 @@ import platform
 import random
 import shutil
 import time
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -59,6 +60,13 @@ class Session:
         """Row numbers of each optimizer step from the first on, the same for the same seed."""
         plan = self.plan
         return order(len(self.rows), plan.effective_batch, plan.steps.value, plan.seed.value)
+
+    def back_to(self, step: int) -> None:
+        """Forgets what was written about steps after `step`, which are about to be done again."""
+        self.done = step
+        kept = [s for s in self.folder.steps() if s.step <= step]
+        lines = [json.dumps(dump(s), ensure_ascii=False) + "\n" for s in kept]
+        write_text(self.folder.steps_file, "".join(lines))
 
     def say(self, step: int, loss: float, rate: float, norm: float, note: str = "") -> None:
         """Writes one finished optimizer step down and passes it on."""
@@ -160,7 +168,18 @@ def newest_checkpoint(folder: RunFolder) -> Path | None:
     for path in folder.checkpoints.glob("checkpoint-*"):
         with suppress(ValueError):
             found.append((int(path.name.rsplit("-", 1)[1]), path))
-    return max(found)[1] if found else None
+    return next((path for _, path in sorted(found, reverse=True) if _whole(path)), None)
+
+
+def _whole(checkpoint: Path) -> bool:
+    """Whether a checkpoint of either engine is complete; each writes one file last."""
+    state = checkpoint / "state.pt"
+    if state.exists():  # a zip archive, whose table of contents stands at its end
+        return zipfile.is_zipfile(state)
+    try:
+        return isinstance(json.loads((checkpoint / "trainer_state.json").read_bytes()), dict)
+    except (OSError, ValueError):
+        return False
 
 
 def _newest(folder: RunFolder) -> int:

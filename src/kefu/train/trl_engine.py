@@ -61,6 +61,7 @@ def run(session: Session, resume: bool) -> None:
         trainer.remove_callback(PrinterCallback)
         trainer.remove_callback(ProgressCallback)
         found = newest_checkpoint(session.folder) if resume else None
+        session.back_to(int(found.name.rsplit("-", 1)[1]) if found else 0)
         trainer.train(resume_from_checkpoint=str(found) if found else None)
 
 
