@@ -248,3 +248,11 @@ llama-server -m BASE.gguf --lora {name} --jinja --chat-template-file chat_templa
 ```
 
 Where the base has no end token of that name, add `"stop"` to the request; see below."""
+
+
+def ollama_snippet(source: Source) -> str:
+    """How to run the folder in Ollama."""
+    return f"""```sh
+ollama create {source.name.lower()} -f Modelfile
+ollama run {source.name.lower()}
+```"""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..errors import SettingsError
 from ..records import Plan
 from ..workspace import dump
 from . import card
@@ -29,6 +30,8 @@ def make(
         return _zip(source, folder, say, options)
     if form == "adapter":
         return _adapter(source, folder, say, options)
+    if form == "hub":
+        return _hub(source, folder, say, options)
     from . import heavy  # torch and gguf, which the others do without
 
     return heavy.make(source, form, folder, say, options)
@@ -40,6 +43,17 @@ def _adapter(source: Source, folder: Path, say: Say, options: Mapping[str, Any])
     notes = (card.how_to_get(source),)
     card.write(source, folder, card.peft_snippet(source, "."), notes)
     return notes
+
+
+def _hub(source: Source, folder: Path, say: Say, options: Mapping[str, Any]) -> tuple[str, ...]:
+    from . import hub
+
+    what = str(options.get("what") or "adapter")
+    if what not in {"adapter", "merged", "gguf"}:
+        raise SettingsError(f"The form {what} is not pushed.", "Push adapter, merged or gguf.")
+    hub.check(options)
+    notes = make(source, what, folder, say, {})
+    return (*notes, *hub.push(folder, options, say))
 
 
 def _zip(source: Source, folder: Path, say: Say, options: Mapping[str, Any]) -> tuple[str, ...]:

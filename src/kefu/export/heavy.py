@@ -30,7 +30,7 @@ def make(
             if options.get("lora")
             else _gguf(source, folder, say, options)
         )
-    raise BaseError(f"The form {form} is not there yet.", "Choose another.")
+    return _ollama(source, folder, say, options)
 
 
 def _merged(source: Source, folder: Path, say: Say, options: Mapping[str, Any]) -> tuple[str, ...]:
@@ -44,6 +44,20 @@ def _merged(source: Source, folder: Path, say: Say, options: Mapping[str, Any]) 
 def _gguf(source: Source, folder: Path, say: Say, options: Mapping[str, Any]) -> tuple[str, ...]:
     notes = write_models(source, folder, say, options, ("f16", "q8_0"))
     card.write(source, folder, card.llama_snippet(source, _first(folder)), notes)
+    return notes
+
+
+def _ollama(source: Source, folder: Path, say: Say, options: Mapping[str, Any]) -> tuple[str, ...]:
+    from . import ollama
+
+    pieces = ollama.pieces(source)  # before the long work
+    notes = write_models(source, folder, say, options, ("q8_0",))
+    if pieces.system is None:
+        notes += ("Its template has no place for a system message: Ollama drops one.",)
+    notes += ("The folder was not tried in Ollama itself.",)
+    path = folder / "Modelfile"
+    path.write_text(ollama.modelfile(source, _first(folder)), encoding="utf-8", newline="\n")
+    card.write(source, folder, card.ollama_snippet(source), notes)
     return notes
 
 
