@@ -72,7 +72,7 @@ def main() -> None:
     parser.add_argument("--exam", type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--modes", nargs="+", default=["verbatim"])
-    parser.add_argument("--wordings", type=int, default=0)
+    parser.add_argument("--wordings", type=int)
     parser.add_argument("--steps", type=int)
     parser.add_argument("--base", default="gemma-3-270m")
     parser.add_argument("--thorough", default="normal")

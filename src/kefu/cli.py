@@ -222,7 +222,7 @@ def reword(
 @click.option("--name", help="Name of the run.")
 @click.option("--resume", metavar="RUN", help="Go on with a run that was stopped.")
 @click.option("--steps", type=click.IntRange(1), help="Optimizer steps, in place of the plan's.")
-@click.option("--wordings", default=0, help="Fill up to so many wordings by rules.")
+@click.option("--wordings", type=int, help="Fill up to so many wordings by rules; 0 for none.")
 @click.option(
     "--all-wordings", is_flag=True, help="Train on every wording, for an exam of your own."
 )
@@ -235,7 +235,7 @@ def train(
     name: str | None,
     resume: str | None,
     steps: int | None,
-    wordings: int,
+    wordings: int | None,
     all_wordings: bool,
     settings: Settings,
     columns: dict[str, str | None],

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from .bot import Bot
 
 TEMPLATES = ("kefu.toml", "faq.csv")
+WORDINGS, ROWS = 12, 600
+"""Wordings that a row is filled up to by rules at most, and rows that this may make in all."""
 HISTORY_SHARE = 0.08
 """Of the training rows, how many are asked again after another topic."""
 
@@ -113,7 +115,7 @@ def prepare(
     machine: Machine,
     *,
     hold_out: bool = True,
-    wordings: int = 0,
+    wordings: int | None = None,
     steps: int | None = None,
 ) -> Prepared:
     """Divides the FAQ, fills up wordings by rules to `wordings` each, and makes the plan.
@@ -126,6 +128,11 @@ def prepare(
     split = exams.split(faq, seed=settings.seed, exam_share=share)
     rows = list(split.train)
     if not classic:
+        split = replace(
+            split, held_out=(*split.held_out, *_more_held_out(faq, split, settings.seed))
+        )
+        if wordings is None:
+            wordings = wordings_for(len(faq.pairs))
         if wordings:
             rows += _reworded(faq, split, wordings, settings.seed)
         count = _counter(settings.base if settings.base != "auto" else plans.catalogue()[0].name)
@@ -140,6 +147,27 @@ def prepare(
     if steps is not None:
         plan = with_steps(plan, steps)
     return Prepared(faq, split, tuple(rows), plan)
+
+
+def wordings_for(pairs: int) -> int:
+    """To how many wordings a question each row is filled up by rules: more where rows are few."""
+    return max(0, min(WORDINGS, ROWS // max(1, pairs)))
+
+
+def _more_held_out(faq: Faq, split: Split, seed: int) -> list[Example]:
+    """Wordings by the rules that training never uses, to set the threshold: owners' own held-out
+    wordings are few, and nearer to the trained ones than what customers write."""
+    pairs = tuple(replace(p, wordings=()) for p in faq.pairs)
+    each = max(1, min(4, 400 // max(1, len(pairs))))
+    made = reword(Faq(pairs, ()), per_pair=each, seed=seed, generator="exam")
+    used = {e.question for e in (*split.train, *split.held_out)}
+    used |= {q.question for q in split.exam}
+    answers = {p.question: p.answer for p in faq.pairs}
+    return [
+        Example(r.wording, answers[r.pair_question], r.pair_question, kind="reworded")
+        for r in made
+        if r.wording not in used
+    ]
 
 
 def with_steps(plan: Plan, steps: int) -> Plan:
@@ -208,7 +236,7 @@ def train(
 
     folder = workspace.create(name, prepared.plan.recipe.value)
     try:
-        write_json(folder.file("faq.json"), list(prepared.faq.pairs), tuple[Pair, ...])
+        write_json(folder.file("faq.json"), prepared.faq.pairs, tuple[Pair, ...])
         write_json(folder.file("split.json"), prepared.split, Split)
         exams.write(folder.file("exam.jsonl"), prepared.split.exam)
         run = trainer.train(
@@ -247,7 +275,7 @@ def examples_of(folder: RunFolder) -> tuple[Example, ...]:
 
     path = folder.file("examples.jsonl")
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
         return tuple(parse(Example, json.loads(line)) for line in lines)
     except (OSError, ValueError) as error:
         raise RunError(f"{path} cannot be read: {error}.", "Train the run again.") from None

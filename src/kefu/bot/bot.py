@@ -126,15 +126,16 @@ class Bot:
         """How many of the oldest turns no longer fit the model's context."""
         return self._prompt(question, history)[1]
 
-    def evidence(self, rows: Sequence[Example]) -> Iterator[tuple[tuple[float, ...], bool]]:
-        """For questions with known answers: the features, and whether the best answer is right."""
+    def evidence(self, rows: Sequence[Example]) -> Iterator[sure.Seen]:
+        """What questions with known answers show, for the calibration."""
         for start in range(0, len(rows), 32):
             part = rows[start : start + 32]
             prompts = [self._prompt(r.question, r.history)[0] for r in part]
             for row, found in zip(
                 part, self._weigh([r.question for r in part], prompts), strict=True
             ):
-                yield found.features, self.answers[found.best] == row.answer
+                right = self.answers[found.best] == row.answer
+                yield sure.Seen(found.features, right, row.answer is not None)
 
     @contextmanager
     def untuned(self) -> Iterator[Bot]:
@@ -190,10 +191,15 @@ class Bot:
         """The rows that the run was trained on, thinned where they are very many."""
         import json
 
-        from ..workspace import parse
+        from ..workspace import parse, read_lines
 
-        text = self.folder.file("examples.jsonl").read_text(encoding="utf-8")
-        rows = [parse(Example, json.loads(line)) for line in text.splitlines()]
+        lines = read_lines(self.folder.file("examples.jsonl"))
+        rows = [parse(Example, json.loads(line)) for line in lines]
+        if not rows:
+            raise RunError(
+                f"{self.folder.file('examples.jsonl')} is missing or empty.",
+                "The bot compares questions with the rows that it was trained on: train it again.",
+            )
         rows = [r for r in rows if r.answer is None or r.answer in self._number]
         rows = [r for r in rows if not r.history]
         if len(rows) > 20_000:

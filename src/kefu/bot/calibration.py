@@ -22,6 +22,8 @@ FILE = "calibration.json"
 STRENGTH = 0.3
 """Inverse of the regularisation: few held-out questions must not make bold weights."""
 FOLDS = 5
+ANSWERABLE = 0.75
+"""Of the questions that customers ask, how many the FAQ answers: an assumption."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ def calibrate(bot: Bot, held_out: Sequence[Example], allowed: float) -> Calibrat
     `allowed` is the share of false answers, of all that the bot answers, that its owner
     tolerates. Confidences are cross-fitted, so that no question judges itself.
     """
-    made = fit([*bot.evidence(held_out)], allowed)
+    made = fit(list(bot.evidence(held_out)), allowed)
     bot.calibration = made
     write_json(bot.folder.file(FILE), made, Calibration)
     return made
@@ -72,23 +74,43 @@ def load(folder: RunFolder) -> Calibration:
     return read_json(path, Calibration) if path.is_file() else Calibration()
 
 
-def fit(evidence: Sequence[tuple[tuple[float, ...], bool]], allowed: float) -> Calibration:
-    """From (features, whether the best answer is right) of held-out questions."""
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a held-out question showed."""
+
+    features: tuple[float, ...]
+    right: bool
+    """Whether the best answer is the right one; never so for a question to hand over."""
+    answerable: bool
+
+
+def fit(seen: Sequence[Seen], allowed: float) -> Calibration:
+    """The calibration from held-out questions.
+
+    Questions that the FAQ answers weigh together ANSWERABLE of the whole, as customers mostly ask
+    those; the shipped questions to hand over would otherwise drown them.
+    """
     import numpy as np
     from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+    from sklearn.model_selection import StratifiedKFold
 
-    right = np.array([r for _, r in evidence])
-    if len(right) < 2 * FOLDS or min(right.sum(), (~right).sum()) < FOLDS:
+    right = np.array([s.right for s in seen], dtype=bool)
+    can = np.array([s.answerable for s in seen], dtype=bool)
+    if min(right.sum(), (~right).sum()) < FOLDS:
         return Calibration(allowed=allowed, asked=len(right))
-    values = np.array([f for f, _ in evidence])
+    share = np.where(can, ANSWERABLE / max(1, can.sum()), (1 - ANSWERABLE) / max(1, (~can).sum()))
+    weight = share * len(right) / share.sum()
+    values = np.array([s.features for s in seen])
     means, scales = values.mean(0), values.std(0) + 1e-6
     scaled = (values - means) / scales
+    crossed = np.zeros(len(right))
+    for train, test in StratifiedKFold(FOLDS, shuffle=True, random_state=0).split(scaled, right):
+        model = LogisticRegression(C=STRENGTH, max_iter=1000)
+        model.fit(scaled[train], right[train], sample_weight=weight[train])
+        crossed[test] = model.predict_proba(scaled[test])[:, 1]
     model = LogisticRegression(C=STRENGTH, max_iter=1000)
-    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
-    crossed = cross_val_predict(model, scaled, right, cv=folds, method="predict_proba")[:, 1]
-    model.fit(scaled, right)
-    curve = trade_off(crossed.tolist(), right.tolist())
+    model.fit(scaled, right, sample_weight=weight)
+    curve = trade_off(crossed.tolist(), right.tolist(), weight.tolist())
     return Calibration(
         weights=tuple(float(w) for w in model.coef_[0]),
         means=tuple(float(m) for m in means),
@@ -102,16 +124,21 @@ def fit(evidence: Sequence[tuple[tuple[float, ...], bool]], allowed: float) -> C
 
 
 def trade_off(
-    confidences: Sequence[float], right: Sequence[bool]
+    confidences: Sequence[float], right: Sequence[bool], weights: Sequence[float] | None = None
 ) -> list[tuple[float, float, float]]:
     """(threshold, share answered, share of those that is wrong) for every useful threshold."""
-    ranked = sorted(zip(confidences, right, strict=True), reverse=True)
+    weights = weights or [1.0] * len(confidences)
+    ranked = sorted(zip(confidences, right, weights, strict=True), reverse=True)
     curve = []
-    wrong = 0
-    for n, (confidence, good) in enumerate(ranked, start=1):
-        wrong += not good
+    whole = sum(weights)
+    answered = wrong = 0.0
+    for n, (confidence, good, weight) in enumerate(ranked, start=1):
+        answered += weight
+        wrong += 0.0 if good else weight
         if n == len(ranked) or ranked[n][0] < confidence:
-            curve.append((round(confidence, 4), round(n / len(ranked), 4), round(wrong / n, 4)))
+            curve.append(
+                (round(confidence, 4), round(answered / whole, 4), round(wrong / answered, 4))
+            )
     return curve
 
 

@@ -26,7 +26,7 @@ PASSES: dict[Thoroughness, tuple[float, float]] = {
 so that each of its wordings needs less."""
 
 LEAST: dict[Thoroughness, float] = {"quick": 12, "normal": 24, "thorough": 40}
-MOST: dict[Thoroughness, float] = {"quick": 80, "normal": 160, "thorough": 320}
+MOST: dict[Thoroughness, float] = {"quick": 30, "normal": 50, "thorough": 120}
 """Exposures of each fact, over all its wordings: never fewer, never more."""
 
 HAND_OVER_SHARE = 0.2
@@ -37,7 +37,7 @@ BATCHES: tuple[tuple[int, int], ...] = ((60, 4), (400, 8), (4000, 16), (10**9, 3
 still make enough steps."""
 
 RATES: tuple[tuple[float, float], ...] = (
-    (0.4e9, 1e-3),
+    (0.4e9, 5e-4),
     (1e9, 6e-4),
     (2.5e9, 4e-4),
     (1e10, 2e-4),
