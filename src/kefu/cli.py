@@ -149,7 +149,8 @@ def check(
 @cli.command(epilog=EXAMPLES + "kefu plan shop.csv --machine t4")
 @click.argument("faq", required=False)
 @click.option(
-    "--machine", help="Plan for this machine: t4, l4, a10, 3090, 4090, a100-40, h100, cpu."
+    "--machine",
+    help="Plan for this machine: t4, l4, a10, 3090, 4090, a100-40, h100, h200, cpu.",
 )
 @click.option("--reasons/--no-reasons", default=True, help="Why each number is what it is.")
 @with_settings
