@@ -134,12 +134,12 @@ def test_gguf_tensors_hold_the_merged_values(made: Made, tmp_path: Path, kind: s
 def test_llama_cpp_believes_what_the_run_believed(made: Made, tmp_path: Path, kind: str) -> None:
     base, run = made(kind)
     done = export(run, "gguf", tmp_path / "out", types=("f32", "q4_k_m"))
-    export(run, "gguf", tmp_path / "lora", lora=True)
-    assert "token by token" in done.notes[-1]
+    bare = tiny.untrained(run, base, tmp_path / "bare.gguf")
+    alone = export(run, "gguf", tmp_path / "lora", lora=True, base=bare)
+    assert "token by token" in done.notes[-1] and "token by token" in alone.notes[-1]
     prompt = open_run(run).prompt
     ids = prompt.ids(QUESTION)
     ours = beliefs(trained(base, run), ids)
-    bare = tiny.untrained(run, base, tmp_path / "bare.gguf")
     files = [
         (tmp_path / "out" / "shop-1-f32.gguf", None),
         (bare, tmp_path / "lora" / "shop-1-lora.gguf"),

@@ -19,7 +19,7 @@ OPTIONS: dict[str, frozenset[str]] = {
     "zip": frozenset({"rows"}),
     "adapter": frozenset(),
     "merged": frozenset({"judge"}),
-    "gguf": frozenset({"types", "lora", "judge"}),
+    "gguf": frozenset({"types", "lora", "base", "judge"}),
     "ollama": frozenset({"types", "judge"}),
     "hub": frozenset({"repo", "private", "endpoint", "token", "what"}),
 }
@@ -53,8 +53,8 @@ def export(
     elsewhere). merged, gguf, ollama: `judge`, a callable from a folder with a merged model to
     a number, higher is better, that chooses between the original and the dequantised base of
     an NF4 run. gguf, ollama: `types`, names of number formats (`f16`, `q8_0`, `q4_k_m`). gguf:
-    `lora=True` for the adapter alone. hub: `repo`, `private`, `endpoint`, `token`, `what` (the
-    form that is pushed); `to` keeps a copy of what was pushed.
+    `lora=True` for the adapter alone, checked on the GGUF file `base`. hub: `repo`, `private`,
+    `endpoint`, `token`, `what` (the form that is pushed); `to` keeps a copy of what was pushed.
 
     Raises RunError when the run is not finished, or the place is taken (and `force` is not
     set), full or forbidden; BaseError when the base is needed and not here; SettingsError for

@@ -26,7 +26,7 @@ def make(
         )
     if form == "gguf":
         return (
-            _lora(source, folder, say)
+            _lora(source, folder, say, options)
             if options.get("lora")
             else _gguf(source, folder, say, options)
         )
@@ -82,8 +82,8 @@ def write_models(
     return (*notes, engine.same_tokens(source, folder / f"{source.name}-{types[0]}.gguf"))
 
 
-def _lora(source: Source, folder: Path, say: Say) -> tuple[str, ...]:
-    from . import gguf_files
+def _lora(source: Source, folder: Path, say: Say, options: Mapping[str, Any]) -> tuple[str, ...]:
+    from . import engine, gguf_files
 
     say("writing the adapter as a GGUF LoRA")
     path = folder / f"{source.name}-lora.gguf"
@@ -91,10 +91,18 @@ def _lora(source: Source, folder: Path, say: Say) -> tuple[str, ...]:
     (folder / "chat_template.jinja").write_text(
         source.chat_template, encoding="utf-8", newline="\n"
     )
-    notes = (
+    notes: tuple[str, ...] = (
         f"It is the adapter alone and goes on a GGUF of the base `{source.base_name}`, in any "
         "number format; the nearer that is to the precision of training, the safer.",
     )
+    base = options.get("base")
+    if base is None:
+        notes += (
+            "Whether a GGUF of the base cuts text as training did was not checked: name one "
+            "with `base`.",
+        )
+    else:
+        notes += (engine.same_tokens(source, Path(base), path),)
     card.write(source, folder, card.lora_snippet(source, path.name), notes)
     return notes
 
