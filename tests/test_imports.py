@@ -137,8 +137,10 @@ def test_a_base_is_loaded_in_one_room_only() -> None:
     assert users <= {"weights", "export"}  # an export loads what it wrote, to compare it
 
 
-LIGHT_DOORS = ("cli", "jobs", "releases", "show", "weights", "faq", "plan", "score", "exam",
-               "reword", "recall", "prompt", "settings", "workspace", "records", "errors")  # fmt: skip
+LIGHT_DOORS = (
+    "cli", "jobs", "releases", "show", "weights", "faq", "plan", "score", "exam", "reword",
+    "recall", "prompt", "settings", "workspace", "records", "errors",
+)  # fmt: skip
 
 
 def test_these_rooms_open_without_torch() -> None:

@@ -19,7 +19,6 @@ from kefu.records import (
     Pair,
     Reply,
     Report,
-    Verdict,
 )
 from kefu.score import Marker, examine, report
 from kefu.workspace import Workspace
@@ -145,7 +144,9 @@ def test_a_mute_a_parrot_and_a_liar_are_told_apart_from_a_good_bot() -> None:
         for i, what in enumerate(["襪子", "帽子", "皮帶", "圍巾"])
     )
     faq = Faq(pairs, ())
-    exam = [ExamQuestion(f"{p.question[:2]}多少錢", "reworded", p.answer, p.question) for p in pairs]
+    exam = [
+        ExamQuestion(f"{p.question[:2]}多少錢", "reworded", p.answer, p.question) for p in pairs
+    ]
     exam += [ExamQuestion(q, "out-of-scope", None) for q in ("天氣如何", "你幾歲", "股票會漲嗎")]
     away = Reply("請真人回覆。", handed_over=True)
 

@@ -51,7 +51,7 @@ THINKING = CHATML[: -len("{%- endif -%}")] + (
     "{{- '<think>\n\n</think>\n\n' -}}{%- endif -%}{%- endif -%}"
 )
 """The same with a thought before the answer, as Qwen 3 has it."""
-SPECIAL = ["<s>", "</s>", "<|im_start|>", "<|im_end|>"]
+SPECIAL = ["<s>", "</s>", "<|im_start|>", "<|im_end|>", "<|endoftext|>"]
 
 
 @cache

@@ -19,7 +19,7 @@ from . import __version__, show
 from .errors import KefuError
 from .records import MODES, Mode
 from .settings import Settings, parse
-from .workspace import Workspace, dump
+from .workspace import Workspace, cannot_write, dump
 
 EXAMPLES = "\b\nExample:\n  "
 
@@ -45,8 +45,11 @@ def cli(ctx: click.Context, folder: Path | None) -> None:
       kefu init && kefu check && kefu train && kefu ask "如何退貨？"
     """
     if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-        os.chdir(folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            os.chdir(folder)
+        except OSError as error:
+            raise cannot_write(folder, error) from None
     ctx.obj = Workspace.find()
 
 

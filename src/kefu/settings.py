@@ -74,5 +74,7 @@ def parse(data: dict[str, object], where: str) -> Settings:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         known = ", ".join(Settings.model_fields)
-        fix = f"Known settings: {known}." if first["type"] == "extra_forbidden" else "Change it."
+        fix = f"Change `{key}` there, or leave it out: its default is then used."
+        if first["type"] == "extra_forbidden":
+            fix = f"Known settings: {known}."
         raise SettingsError(f"{where}: `{key}`: {first['msg']}.", fix) from None

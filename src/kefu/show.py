@@ -146,8 +146,12 @@ def duration(seconds: float) -> str:
 class Progress:
     """A bar with loss, rate and time left on a terminal; one line a step elsewhere."""
 
+    EVERY = 10
+    """Steps to a line of the tutorial's, which tells their mean loss."""
+
     def __init__(self, classic: bool = False) -> None:
         self.classic = classic
+        self._losses: list[float] = []
         self.begun = time.monotonic()
         self.first = 0
         self._bar: Any = None
@@ -163,17 +167,17 @@ class Progress:
 
     def step(self, step: Step) -> None:
         """One optimizer step is done."""
-        if not sys.stdout.isatty():
-            if self.classic:
-                say(f"Step {step.step}: loss={step.loss:.3f}")
-            else:
-                say(
-                    f"step {step.step}/{step.of} loss={step.loss:.4f} "
-                    f"rate={step.learning_rate:.2e} left={self._left(step)}"
-                )
-            return
         if self.classic:
-            say(f"Step {step.step}: loss={step.loss:.3f}")
+            self._losses.append(step.loss)
+            if step.step % self.EVERY == 0:
+                say(f"Step {step.step}: loss={sum(self._losses) / len(self._losses):.3f}")
+                self._losses.clear()
+            return
+        if not sys.stdout.isatty():
+            say(
+                f"step {step.step}/{step.of} loss={step.loss:.4f} "
+                f"rate={step.learning_rate:.2e} left={self._left(step)}"
+            )
             return
         from rich.progress import BarColumn, Progress, TextColumn
 

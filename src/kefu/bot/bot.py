@@ -103,10 +103,14 @@ class Bot:
             if token == self.prompt.terminator:
                 break
             made.append(token)
-            text = self.prompt.decode(made)
-            if not text.endswith("\ufffd"):  # a character may take several tokens
+            text = self.prompt.decode(made).strip()
+            # A character may take several tokens; blanks at the end are not part of an answer.
+            if len(text) > len(told) and not text.endswith("\ufffd"):
                 yield text[len(told) :]
                 told = text
+        rest = self.prompt.decode(made).strip()[len(told) :]
+        if rest:
+            yield rest
 
     def answer_all(
         self, asked: Sequence[tuple[str, Sequence[Turn]]], most: int | None = None
@@ -261,7 +265,7 @@ class Bot:
             return self._away(confidence, f"not sure: {self._source(found.best)}", len(ids))
         said = facts(free.text, self._names)
         due = self._facts[found.best]
-        sound = free.stopped and not free.handed_over and said <= due
+        sound = free.stopped and free.text and not free.handed_over and said <= due
         # Every fact of the row must be there too: an answer that drops the phone number is wrong.
         text = free.text if sound and due <= said else self.answers[found.best]
         return Reply(

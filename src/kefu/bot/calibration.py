@@ -136,9 +136,8 @@ def trade_off(
         answered += weight
         wrong += 0.0 if good else weight
         if n == len(ranked) or ranked[n][0] < confidence:
-            curve.append(
-                (round(confidence, 4), round(answered / whole, 4), round(wrong / answered, 4))
-            )
+            # Not rounded: a threshold a hair lower or higher would let others through, or fewer.
+            curve.append((confidence, answered / whole, wrong / answered))
     return curve
 
 
@@ -147,7 +146,7 @@ def threshold(curve: Sequence[tuple[float, float, float]], allowed: float) -> fl
     fine = [at for at, _, error in curve if error <= allowed]
     if fine:
         return min(fine)
-    return min(0.999, max((at for at, _, _ in curve), default=0.5) + 0.01)
+    return max((at for at, _, _ in curve), default=0.5) + 0.01  # may be above 1: never sure
 
 
 def best_threshold(seen: Sequence[tuple[float, bool]], allowed: float) -> float:

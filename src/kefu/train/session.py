@@ -311,4 +311,8 @@ def _name_base(path: Path, base: str) -> None:
     """Embedded bases keep their cache path, so that plain PEFT finds them on this machine."""
     config = json.loads(path.read_text(encoding="utf-8"))
     config.setdefault("base_model_name_or_path", base)
+    # PEFT keeps names as a set, whose order is another in every process.
+    for name, value in config.items():
+        if name in ("target_modules", "modules_to_save") and isinstance(value, list):
+            config[name] = sorted(value)
     write_text(path, json.dumps(config, indent=2, sort_keys=True) + "\n")

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from ..errors import BaseError
 from ..plan.bases import Base, offline, resolve
 from ..records import Precision
@@ -159,7 +161,7 @@ def _said(base: Base, trusted: bool) -> Iterator[None]:
         raise BaseError(
             f"The base {base.name} cannot be loaded: {_first(error)}.", offline()
         ) from None
-    except (OSError, ImportError, KeyError, RuntimeError) as error:
+    except (OSError, ImportError, KeyError, RuntimeError, EOFError, SafetensorError) as error:
         if "out of memory" in str(error).lower():
             raise
         raise BaseError(

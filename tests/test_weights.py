@@ -1,0 +1,106 @@
+"""Bases are loaded in one place: as they are, with their own tokenizer, or refused clearly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import tiny
+from kefu.errors import BaseError
+from kefu.weights import frozen_head, last_states, load, load_tokenizer, local_counter
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.base(tmp_path_factory.mktemp("weights") / "base", "gemma3_text")
+
+
+def test_a_folder_is_loaded_with_its_tokenizer_and_a_token_to_pad_with(base: Path) -> None:
+    import torch
+
+    loaded = load(str(base), precision="fp32", compute="fp32")
+    assert {p.dtype for p in loaded.model.parameters()} == {torch.float32}
+    assert loaded.tokenizer.pad_token_id is not None
+    assert loaded.tokenizer("電話")["input_ids"] == load_tokenizer(str(base))("電話")["input_ids"]
+    assert {p.dtype for p in load(str(base)).model.parameters()} == {torch.bfloat16}
+
+
+def test_tokens_are_counted_without_loading_anything(base: Path) -> None:
+    count = local_counter(str(base))
+    assert count is not None
+    for text in ("", "請撥 02-2345-6789。", "abc" * 30):
+        assert count(text) == len(tiny.tokenizer()(text, add_special_tokens=False)["input_ids"])
+
+
+def test_a_base_that_is_not_here_counts_nothing(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(TINY_CONFIG)
+    assert local_counter(str(tmp_path)) is None
+
+
+TINY_CONFIG = (
+    '{"model_type": "llama", "hidden_size": 32, "intermediate_size": 64, "vocab_size": 420,'
+    ' "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}'
+)
+
+
+@pytest.mark.parametrize("damage", ["no weights", "torn weights", "no config", "no folder"])
+def test_a_damaged_base_is_a_sentence_with_a_remedy(tmp_path: Path, damage: str) -> None:
+    folder = tmp_path / "base"
+    if damage != "no folder":
+        tiny.base(folder)
+    if damage == "no weights":
+        (folder / "model.safetensors").unlink()
+    elif damage == "torn weights":
+        data = (folder / "model.safetensors").read_bytes()
+        (folder / "model.safetensors").write_bytes(data[: len(data) // 2])
+    elif damage == "no config":
+        (folder / "config.json").unlink()
+    with pytest.raises(BaseError) as caught:
+        load(str(folder), precision="fp32", compute="fp32")
+    assert "base" in caught.value.what
+    assert "work offline" in caught.value.fix
+
+
+def test_a_base_that_wants_to_run_its_own_code_is_refused(tmp_path: Path) -> None:
+    import json
+
+    folder = tiny.base(tmp_path / "base")
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"auto_map": {"AutoConfig": "own.Config", "AutoModelForCausalLM": "own.Model"}}
+    config["model_type"] = "llama"
+    (folder / "own.py").write_text("raise SystemExit('the base ran its code')\n")
+    (folder / "config.json").write_text(json.dumps(config))
+    load(str(folder), precision="fp32", compute="fp32")  # as plain llama, its code left alone
+
+
+def test_a_state_does_not_depend_on_what_is_computed_with_it(base: Path) -> None:
+    import torch
+
+    model = load(str(base), precision="fp32", compute="fp32").model.eval()
+    sequences = [[5 + i, *range(10, 14 + 3 * i)] for i in range(12)]  # beyond the sliding window
+    together = last_states(model, sequences, "cpu")
+    for one, sequence in zip(together, sequences, strict=True):
+        with torch.no_grad():
+            out = model.get_decoder()(input_ids=torch.tensor([sequence])).last_hidden_state
+        assert torch.allclose(one, out[0, -1], atol=1e-5)
+    twice = last_states(model, [*sequences, *reversed(sequences)] * 4, "cpu")  # in several parts
+    assert torch.allclose(twice[:12], together, atol=1e-5)
+
+
+def test_the_head_is_used_by_itself_only_where_logits_are_nothing_else(base: Path) -> None:
+    import torch
+
+    model = load(str(base), precision="fp32", compute="fp32").model.eval().requires_grad_(False)
+    found = frozen_head(model)
+    assert found is not None
+    ids = torch.tensor([[5, 6, 7]])
+    state = model.get_decoder()(input_ids=ids).last_hidden_state
+    assert torch.allclose(state @ found[0].T, model(ids).logits, atol=1e-5)
+    model.config.logit_scale = 2.0
+    assert frozen_head(model) is None
+    model.config.logit_scale = 1.0
+    model.config.final_logit_softcapping = 30.0
+    assert frozen_head(model) == (found[0], 30.0)
+    model.get_output_embeddings().weight.requires_grad_(True)
+    assert frozen_head(model) is None
