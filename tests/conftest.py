@@ -10,8 +10,22 @@ import pytest
 # Tiny models gain nothing from threads, and threads that wait for each other cost much where
 # other work runs on the machine. Before torch is imported, and for child processes too.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+MODELS = ("test_export_", "test_train", "test_weights", "test_bot")
+"""Files whose every test loads a model. The dry tier does not even import them: torch alone takes
+seconds."""
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    dry = config.option.markexpr == "not slow"
+    return True if dry and collection_path.name.startswith(MODELS) else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.name.startswith(MODELS):
+            item.add_marker(pytest.mark.slow)
 
 
 def shared_data() -> Path:

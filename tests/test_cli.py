@@ -123,6 +123,7 @@ def test_what_needs_no_model_never_imports_one(tmp_path: Path, said: list[str]) 
 # --- from the file to a plan --------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_init_puts_a_sample_that_checks_clean_and_keeps_what_is_there(kefu: Kefu) -> None:
     assert kefu("init", "店 鋪").code == 0
     place = Path("店 鋪/faq.csv")
@@ -248,11 +249,11 @@ def test_bad_settings_are_named_with_what_is_known(kefu: Kefu) -> None:
     refused(kefu("runs", "--json") if kefu("runs").code else kefu("check"), "kefu.toml")
 
 
+@pytest.mark.slow
 def test_unknown_names_are_refused_with_those_that_are_known(kefu: Kefu) -> None:
     kefu("init")
     refused(kefu("plan", "--base", "gemmma"), "gemmma", "gemma-3-270m", "work offline")
     refused(kefu("train", "--base", "./nowhere"), "nowhere", "work offline")
-    refused(kefu("train", "--base", "Nobody/Nothing"), "Nobody/Nothing", "work offline")
     refused(kefu("plan", "--machine", "abacus"), "abacus", "t4")
     for said in (
         "ask --run ghost 問", "eval ghost", "export ghost", "release ghost",
@@ -262,6 +263,17 @@ def test_unknown_names_are_refused_with_those_that_are_known(kefu: Kefu) -> None
     refused(kefu("ask", "問"), "no finished run")
     refused(kefu("release", "--back"), "no earlier release")
     assert not Path("runs").exists()
+
+
+@pytest.mark.slow
+def test_a_base_of_a_hub_out_of_reach_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    process("init", cwd=tmp_path)
+    done = process("train", "--base", "Nobody/Nothing", cwd=tmp_path)
+    refused(done, "Nobody/Nothing", "gemma-3-270m", "work offline")
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.slow
@@ -304,8 +316,8 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     assert process("init", cwd=root).code == 0
     for name, steps in (("first", "4"), ("第二", "5")):
         done = process(
-            "train", "--base", str(base), "--precision", "fp32", "--steps", steps, "--wordings", "0",
-            "--name", name, cwd=root,
+            "train", "--base", str(base), "--precision", "fp32", "--steps", steps,
+            "--wordings", "0", "--name", name, cwd=root,
         )  # fmt: skip
         assert done.code == 0, done.err
         assert "\x1b" not in done.out

@@ -280,6 +280,7 @@ def shop(folder: Path) -> Faq:
     )
 
 
+@pytest.mark.slow
 def test_the_shop_faq_makes_a_whole_exam_that_can_be_read_back(
     shared: Path, tmp_path: Path
 ) -> None:
@@ -293,6 +294,7 @@ def test_the_shop_faq_makes_a_whole_exam_that_can_be_read_back(
     assert read(tmp_path / "exam.jsonl", source, [*result.train, *rows]) == result.exam
 
 
+@pytest.mark.slow
 def test_a_hand_written_exam_of_a_shop_is_read(shared: Path) -> None:
     source = shop(shared)
     trained = split(source, seed=1, hold_out=False)

@@ -195,6 +195,7 @@ def test_the_worst_is_said_first_and_each_row_pair_once() -> None:
     assert len(pairs) == len(set(pairs))
 
 
+@pytest.mark.slow
 def test_clean_real_files_raise_few_alarms() -> None:
     named = total = 0
     for path in sorted(shared_data().glob("faq_real_*.jsonl")):
@@ -205,6 +206,7 @@ def test_clean_real_files_raise_few_alarms() -> None:
     assert named <= 0.02 * total
 
 
+@pytest.mark.slow
 def test_a_thousand_rows_that_look_alike_are_checked_in_five_seconds() -> None:
     draw = random.Random(0)
     words = "門市電話地址時間活動報名費用退貨保固會員卡片運費付款發票客服專線網站訂單商品"

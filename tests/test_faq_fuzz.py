@@ -130,6 +130,7 @@ def _go_through(folder: Path, file: tuple[str, bytes]) -> None:
     COUNT["read"] += 1
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_damaged_files_give_an_faq_or_a_sentence(tmp_path: Path) -> None:
     COUNT.update(files=0, read=0, refused=0)

@@ -149,6 +149,7 @@ def test_the_oldest_turns_go_first_when_the_context_is_full() -> None:
     assert made.fit("現在問", turns, 10_000)[1] == turns
 
 
+@pytest.mark.slow
 def test_the_template_is_saved_with_the_tokenizer(tmp_path: Any) -> None:
     from transformers import AutoTokenizer
 

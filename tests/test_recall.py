@@ -60,6 +60,7 @@ def test_nothing_in_common_finds_nothing() -> None:
     assert Index([pair("？？", "！")]).search("運費", 3) == ()
 
 
+@pytest.mark.slow
 def test_many_at_once_is_the_same_as_one_by_one() -> None:
     asked = ["運費", "", "保固"] * 200
     index = Index(PAIRS)

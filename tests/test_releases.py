@@ -124,6 +124,7 @@ for i in range(int(sys.argv[3])):
 """
 
 
+@pytest.mark.slow
 def test_two_at_once_do_not_tear_each_other_s_lines(tmp_path: Path) -> None:
     each = 40
     workers = [

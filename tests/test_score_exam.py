@@ -78,6 +78,7 @@ def test_a_damaged_line_is_asked_again_and_the_others_stay(tmp_path: Path) -> No
     assert bot.asked == ["退貨1？"]
 
 
+@pytest.mark.slow
 def test_kill_9_loses_no_finished_answer(tmp_path: Path) -> None:
     to = tmp_path / "v.jsonl"
     code = (
@@ -146,6 +147,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         examine(Bot(), exam(1), FAQ, to=tmp_path / "file" / "v.jsonl")
 
 
+@pytest.mark.slow
 def test_ten_thousand_questions_stream_with_little_overhead(tmp_path: Path) -> None:
     to = tmp_path / "v.jsonl"
     seen: list[int] = []

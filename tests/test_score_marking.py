@@ -92,6 +92,7 @@ def test_poles_on_real_files(name: str) -> None:
     assert max(liars, mixed) <= 1
 
 
+@pytest.mark.slow
 def test_a_liar_is_found_at_any_digit() -> None:
     text = (shared_data() / "faq_real_taipei_sports_public.jsonl").read_text(encoding="utf-8")
     rows = [(d["instruction"], d["output"]) for d in map(json.loads, text.splitlines())]
@@ -200,6 +201,7 @@ def test_hostile_answers_are_wrong_at_once(marker: Marker, text: str) -> None:
     assert time.process_time() - start < 2.5
 
 
+@pytest.mark.slow
 def test_two_long_texts_are_compared_in_bounded_time(marker: Marker) -> None:
     long = "".join(f"若選擇方案甲乙丙，第 {i} 期的費用可退還，但手續費不退。\n" for i in range(150))
     start = time.process_time()
@@ -208,6 +210,7 @@ def test_two_long_texts_are_compared_in_bounded_time(marker: Marker) -> None:
     assert time.process_time() - start < 4
 
 
+@pytest.mark.slow
 def test_mark_and_hand_agree() -> None:
     """At least 97 % on the half of the hand-marked set on which nothing was fitted."""
     path = Path(__file__).resolve().parents[1] / "bench" / "marking.py"

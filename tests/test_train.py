@@ -20,7 +20,6 @@ from kefu.records import Choice, Example, Plan, Step
 from kefu.train import Interrupted, train
 from kefu.workspace import RunFolder
 
-pytestmark = pytest.mark.slow
 KINDS = ("llama", "qwen2", "qwen3", "gemma3_text")
 EXACT: dict[str, Any] = {"contrast": 0.0, "softmax": "all", "dropout": 0.0}
 """What both engines can do."""
