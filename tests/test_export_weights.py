@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from peft import PeftModel
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import export_runs as tiny
@@ -180,6 +180,26 @@ def test_an_export_that_llama_cpp_reads_otherwise_is_refused(
     with pytest.raises(GateError, match=r"llama\.cpp (writes|reads)"):
         export(run, "gguf", tmp_path / "out", types=("f16",))
     assert list(tmp_path.iterdir()) == []
+
+
+@needs_llama
+def test_rounding_that_undoes_the_training_is_refused(tmp_path: Path) -> None:
+    base = tiny.base(tmp_path / "base", "llama")
+    run = tiny.run(tmp_path / "run", base)
+    kind = gguf.GGMLQuantizationType.Q5_0  # what q4_k_m uses for rows this short
+    weights = load_file(str(base / "model.safetensors"))
+    for name, value in weights.items():
+        if value.dim() == 2:  # a base that came as a rounded file
+            packed = gguf.quants.quantize(value.float().numpy(), kind)
+            weights[name] = torch.from_numpy(gguf.dequantize(packed, kind)).bfloat16()
+    save_file(weights, str(base / "model.safetensors"), metadata={"format": "pt"})
+    matrices = load_file(str(run.adapter / "adapter_model.safetensors"))
+    small = {name: value * 0.1 for name, value in matrices.items()}
+    save_file(small, str(run.adapter / "adapter_model.safetensors"), metadata={"format": "pt"})
+    export(run, "gguf", tmp_path / "fine", types=("q8_0",))
+    with pytest.raises(GateError, match="undoes the training"):
+        export(run, "gguf", tmp_path / "coarse", types=("q4_k_m",))
+    assert not (tmp_path / "coarse").exists()
 
 
 def test_k_quants_without_llama_cpp_name_the_remedy(

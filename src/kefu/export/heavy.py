@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import BaseError
+from ..errors import BaseError, GateError
 from . import card, merging, numbers
 from .merging import Say
 from .source import Source
@@ -78,7 +78,13 @@ def write_models(
     model = merging.merged(source, onto, say)
     for name in types:
         say(f"writing {name}")
-        gguf_files.write_model(model, source, folder / f"{source.name}-{name}.gguf", name)
+        kept = gguf_files.write_model(model, source, folder / f"{source.name}-{name}.gguf", name)
+        if kept < gguf_files.KEPT:
+            raise GateError(
+                f"In {name} only {kept:.0%} of what the training changed is left: the base comes "
+                "rounded, and rounding it again undoes the training.",
+                "Use q8_0; or `lora`, the adapter alone, on the base's own GGUF file.",
+            )
     return (*notes, engine.same_tokens(source, folder / f"{source.name}-{types[0]}.gguf"))
 
 
