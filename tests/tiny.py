@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
 from kefu.plan import make, probe
@@ -67,6 +67,10 @@ def _words() -> str:
         special_tokens=SPECIAL,
     )
     made.train_from_iterator([t for q, a, w in ROWS for t in (q, a, *w)] * 2, trainer)
+    # As Llama and Gemma have it: a beginning that a careless caller gets a second time.
+    made.post_processor = processors.TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", 0)]
+    )
     text: str = made.to_str()
     return text
 
