@@ -12,19 +12,22 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-MODELS = ("test_export_", "test_train", "test_weights", "test_bot")
-"""Files whose every test loads a model. The dry tier does not even import them: torch alone takes
-seconds."""
+HEAVY = (
+    "test_export_", "test_train", "test_weights", "test_bot", "test_faq_fuzz", "test_reword.py",
+    "test_exam_split", "test_recall",
+)  # fmt: skip
+"""Files whose tests are slow. The dry tier does not even import them: torch and scikit-learn take
+seconds by themselves."""
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     dry = config.option.markexpr == "not slow"
-    return True if dry and collection_path.name.startswith(MODELS) else None
+    return True if dry and collection_path.name.startswith(HEAVY) else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if item.path.name.startswith(MODELS):
+        if item.path.name.startswith(HEAVY):
             item.add_marker(pytest.mark.slow)
 
 

@@ -10,6 +10,7 @@ import sys
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +187,7 @@ def test_the_command_line_overrides_the_settings(kefu: Kefu) -> None:
 # --- what bad input gets --------------------------------------------------------------
 
 
+@cache
 def bad_files() -> dict[str, bytes]:
     def workbook() -> bytes:
         from openpyxl import Workbook

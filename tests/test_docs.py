@@ -154,6 +154,7 @@ def test_every_dependency_has_its_line() -> None:
     assert names == told
 
 
+@pytest.mark.slow
 def test_every_kind_of_error_has_its_heading() -> None:
     kinds: set[str] = set()
     found = True
@@ -197,6 +198,7 @@ def _imports() -> Iterator[tuple[str, str, Path]]:
             yield from ((room, name, path) for name in names if name in rooms)
 
 
+@pytest.mark.slow
 def test_imports_go_down_only_as_the_drawing_says() -> None:
     drawing = _drawing()
     height = {room: i for i, line in enumerate(drawing) for room in line}

@@ -146,6 +146,7 @@ def test_must_pass_reaches_the_exam() -> None:
     assert marked == {first.question}
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(tmp_path: Path) -> None:
     write(tmp_path / "a.jsonl", divided(1).exam)
     write(tmp_path / "b.jsonl", split(faq(), seed=1).exam)
@@ -227,6 +228,7 @@ def test_training_never_sees_what_an_exam_asks_or_what_is_held_out() -> None:
     assert max(highest(negatives, [e.question for e in rows])) < 1
 
 
+@pytest.mark.slow
 def test_the_share_of_hand_overs_is_kept_and_all_kinds_take_part() -> None:
     result = divided()
     assert training_hand_overs(faq(), result, 0.0, 1) == ()

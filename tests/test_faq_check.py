@@ -230,6 +230,7 @@ def test_a_file_that_a_folder_passed_over_is_named(tmp_path: Path) -> None:
     assert [f.origins[0].file for f in findings] == ["notes.md"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("piece", ["A", "9", "[", " ", "a@"])
 def test_a_huge_cell_of_one_kind_costs_no_more_than_its_length(piece: str) -> None:
     text = "甲" + piece * (20_000 // len(piece)) + "乙"

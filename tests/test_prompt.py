@@ -136,6 +136,7 @@ def test_the_tutorial_s_prompt_is_the_tutorials_prompt() -> None:
     assert prompt("instruction").text("怎麼停車") == "<s>### 指令：\n怎麼停車\n\n### 回應：\n"
 
 
+@pytest.mark.slow
 def test_the_oldest_turns_go_first_when_the_context_is_full() -> None:
     made = prompt("plain")
     turns = tuple((f"第 {i} 問", f"第 {i} 答") for i in range(6))

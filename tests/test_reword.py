@@ -183,6 +183,7 @@ def test_importing_the_room_imports_nothing_heavy() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+@pytest.mark.slow
 def test_filling_helps_the_lexical_retriever_on_a_real_shop(shared: Path) -> None:
     import json
 

@@ -133,6 +133,7 @@ def test_names_are_those_that_the_faq_lists() -> None:
     assert "monday" not in english
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [

@@ -75,6 +75,7 @@ def test_poles_on_a_small_faq() -> None:
     assert poles(FAQ) == (len(FAQ.pairs), 0, 0, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sports", "shop"])
 def test_poles_on_real_files(name: str) -> None:
     folder = shared_data()
@@ -190,6 +191,7 @@ def test_an_answer_that_never_ended_is_wrong(marker: Marker) -> None:
     assert not mark(marker, ANSWERS[0], ANSWERS[0][:-14]).right
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     ["", "。。。", "\n \t", "\x00\u202e", "可" * 100_000, ANSWERS[0] * 3000, "<b>&" * 20_000],
