@@ -20,7 +20,7 @@ from .memory import SHARPNESS, Memory
 from .trie import Node
 
 TRIE, STATES, LETTERS = 0.25, 1.0, 5.0
-"""Weights of the witnesses; bench/witnesses.py prints the figures for others."""
+"""Weights of the witnesses; LOG.md has the experiment that they come from."""
 LEAST = 1e-4
 """The smallest share that a witness gives an answer: none can veto alone."""
 TOP = 4
