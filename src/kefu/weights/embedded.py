@@ -6,8 +6,10 @@ from its config and state dict, written to the cache, and loaded from there ever
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import importlib.util
+import io
 import os
 import shutil
 import sys
@@ -101,17 +103,12 @@ def _quiet():  # type: ignore[no-untyped-def]
 
     was = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
-    tqdm = os.environ.get("TQDM_DISABLE")
-    os.environ["TQDM_DISABLE"] = "1"
     try:
-        yield
+        with contextlib.redirect_stderr(io.StringIO()):
+            yield
     finally:
         if was:
             logging.enable_progress_bar()
-        if tqdm is None:
-            del os.environ["TQDM_DISABLE"]
-        else:
-            os.environ["TQDM_DISABLE"] = tqdm
 
 
 def _convert(base: Base, folder: Path) -> None:
