@@ -5,6 +5,7 @@ On a terminal there are colours and a bar; in a pipe plain lines, one fact each.
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 import time
@@ -218,7 +219,7 @@ def trained(run: Run, curve: str) -> None:
         f"run {run.name}: {run.steps} steps in {duration(run.seconds)}, "
         f"loss {run.first_loss:.4f} -> {run.last_loss:.4f}"
     )
-    say(f"in {run.folder}")
+    say(f"in {os.path.relpath(run.folder)}")
 
 
 # --- runs and releases ------------------------------------------------------------
