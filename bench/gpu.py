@@ -100,7 +100,7 @@ def variant(base: Path, work: Path, name: str, steps: int, **changes: object) ->
     from kefu.records import Choice
     from kefu.settings import Settings
     from kefu.train import train
-    from kefu.workspace import RunFolder
+    from kefu.workspace import RunFolder, Workspace
 
     gc.collect()
     torch.cuda.empty_cache()
@@ -109,7 +109,7 @@ def variant(base: Path, work: Path, name: str, steps: int, **changes: object) ->
     precision = str(changes.pop("precision", "auto"))
     settings = Settings(base=str(base), recipe=recipe, precision=precision, faq="faq.csv")
     jobs.init(work)
-    faq = jobs.open_faq(jobs.Workspace(work), settings, None)
+    faq = jobs.open_faq(Workspace(work), settings, None)
     prepared = jobs.prepare(faq, settings, probe(), steps=steps)
     plan = prepared.plan
     for key, value in changes.items():

@@ -39,7 +39,7 @@ def one(said: argparse.Namespace, seed: int) -> None:
     for i, mode in enumerate(said.modes):
         begun = time.monotonic()
         report = jobs.evaluate(
-            workspace, folder, exam=said.exam, mode=mode, controls=i == 0 and not said.no_controls
+            folder, exam=said.exam, mode=mode, controls=i == 0 and not said.no_controls
         )
         for candidate in report.candidates:
             kinds = {

@@ -226,7 +226,8 @@ def test_locked_lets_other_words_with_the_row_s_own_facts_through(bot: Bot, says
         says("", True)
         row = bot.answer(question).text
         says(f"您好！{row}", True)
-        assert bot.answer(question).text == f"您好！{row}"
+        told = f"您好！{row}" if facts(row) else row  # without facts there is no holding it to any
+        assert bot.answer(question).text == told
         says(f"您好！{row}", False)  # cut off: the rest is unknown
         assert bot.answer(question).text == row
 
@@ -497,3 +498,38 @@ def test_a_run_without_its_rows_is_a_sentence(run: RunFolder, tmp_path: Path) ->
     other.file("examples.jsonl").unlink()
     with pytest.raises(RunError, match=r"examples\.jsonl is missing"):
         Bot.open(other).answer("幾點開門")
+
+
+def test_the_bot_has_never_seen_the_wordings_that_it_is_asked(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known: list[str] = []
+
+    class Seen(bot_module.Index):  # type: ignore[name-defined,misc]
+        def __init__(self, pairs: Sequence[Any]) -> None:
+            super().__init__(pairs)
+            known.extend(text for pair in pairs for text in pair.phrasings)
+
+    monkeypatch.setattr(bot_module, "Index", Seen)
+    faq = run.faq()
+    secret = "這句話從來沒有訓練過"
+    pairs = (replace(faq.pairs[0], wordings=(*faq.pairs[0].wordings, secret)), *faq.pairs[1:])
+    run.keep_faq(replace(faq, pairs=pairs))
+    try:
+        Bot.open(run).answer("電話")
+    finally:
+        run.keep_faq(faq)
+    assert secret not in known and set(known) <= {e.question for e in run.examples()} | {
+        p.question for p in faq.pairs
+    }
+
+
+def test_free_text_without_facts_does_not_stand_for_a_row_without_facts(
+    bot: Bot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bot.mode, bot.calibration = "locked", BOLD
+    bare = next(a for a in bot.answers if not facts(a))
+    vague = [*bot.prompt.encode("我不清楚"), bot.prompt.terminator]
+    monkeypatch.setattr(bot_module, "generate_all", lambda *_, **__: [vague])
+    asked = next(p.question for p in bot.pairs if p.answer == bare)
+    assert "不清楚" not in bot.answer(asked).text

@@ -92,9 +92,20 @@ class Prompt:
         """The conversation in the field's usual form, the persona first where there is one."""
         said = [{"role": "system", "content": self.persona}] if self.persona else []
         for asked, answered in history:
-            said.append({"role": "user", "content": asked})
+            said.append({"role": "user", "content": self._disarmed(asked)})
             said.append({"role": "assistant", "content": answered})
-        return [*said, {"role": "user", "content": question}]
+        return [*said, {"role": "user", "content": self._disarmed(question)}]
+
+    def _disarmed(self, text: str) -> str:
+        """What a customer wrote, without the tokens that end a turn or begin another's."""
+        for token in self._control:
+            text = text.replace(token, " ")
+        return text
+
+    @cached_property
+    def _control(self) -> tuple[str, ...]:
+        added = getattr(self.tokenizer, "added_tokens_decoder", {}).values()
+        return tuple(str(token) for token in added if token.special)
 
     def text(self, question: str, history: Sequence[Turn] = ()) -> str:
         """The prompt up to where the answer begins."""
@@ -166,12 +177,11 @@ class Prompt:
         if self.template != "chat":
             return self._eos()
         messages = self.messages("?")
-        before = self.render(messages)
         whole: str = self.tokenizer.apply_chat_template(
             [*messages, {"role": "assistant", "content": _ANSWER}], tokenize=False, **self._silent
         )
         _, _, after = whole.rpartition(_ANSWER)
-        if not whole.startswith(before.rstrip()[:8]) or not after.strip():
+        if not after.strip():
             return self._eos()
         first: int = self.encode(after.lstrip())[0]
         return first

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Generic, Literal, TypeVar
 
 T = TypeVar("T")
@@ -97,6 +98,19 @@ class Faq:
     def digest(self) -> str:
         """Changes when a question, wording or answer changes; not when a file is renamed."""
         return digest([[p.question, p.answer, list(p.wordings)] for p in self.pairs])
+
+
+def trained_part(faq: Faq, rows: Iterable[Example]) -> Faq:
+    """The FAQ with only those other wordings that stand in `rows`: what may be known in an exam."""
+    wordings: dict[str, dict[str, None]] = {}
+    for row in rows:
+        if row.source is not None and row.answer is not None and not row.history:
+            wordings.setdefault(row.source, {})[row.question] = None
+    pairs = []
+    for pair in faq.pairs:
+        found = [text for text in wordings.get(pair.question, ()) if text != pair.question]
+        pairs.append(replace(pair, wordings=tuple(found)))
+    return replace(faq, pairs=tuple(pairs))
 
 
 @dataclass(frozen=True, slots=True)

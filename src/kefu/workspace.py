@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 
 from .errors import RunError
-from .records import Plan, Run, Split, Step
+from .records import Example, Faq, Pair, Plan, Run, Split, Step
 from .settings import FILE, Settings, load
 
 R = TypeVar("R")
@@ -139,6 +139,25 @@ class RunFolder:
 
     def split(self) -> Split:
         return read_json(self.path / "split.json", Split)
+
+    def examples(self) -> tuple[Example, ...]:
+        """The rows that the run is trained on. Raises RunError when they are missing or damaged."""
+        path = self.path / "examples.jsonl"
+        try:
+            found = tuple(parse(Example, json.loads(line)) for line in read_lines(path))
+        except (ValueError, ValidationError):
+            found = ()
+        if not found:
+            raise RunError(f"{path} is missing or damaged.", "Train the run again.")
+        return found
+
+    def keep_faq(self, faq: Faq) -> None:
+        """Keeps the FAQ as it was when the run was made."""
+        write_json(self.path / "faq.json", faq.pairs, tuple[Pair, ...])
+
+    def faq(self) -> Faq:
+        """The FAQ that the run was made from, all its wordings included: also those held out."""
+        return Faq(read_json(self.path / "faq.json", tuple[Pair, ...]), ())
 
     def run(self) -> Run:
         return read_json(self.path / "run.json", Run)

@@ -6,15 +6,16 @@ import random
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from ..errors import RunError
 from ..prompt import Prompt
 from ..recall import Index
-from ..records import Example, Faq, Mode, Pair, Plan, Reply, Turn
+from ..records import Example, Faq, Mode, Pair, Plan, Reply, Turn, trained_part
 from ..score import facts, names_of
 from ..weights import load
-from ..workspace import RunFolder, read_json
+from ..workspace import RunFolder
 from . import calibration as sure
 from .engine import Engine
 from .generate import MOST, generate, generate_all
@@ -22,8 +23,11 @@ from .memory import Memory
 from .trie import build
 from .weighing import Weighed, Weigher
 
-BATCH = 8
-"""Free answers that are generated at one time on a CPU; on a GPU eight times as many."""
+BATCH = 32
+"""Questions that are answered at one time on a CPU; on a GPU eight times as many. Below this a
+step of generation is bound by reading the weights, however few answers it goes on with."""
+MOST_ROWS = 20_000
+"""Trained wordings that are compared with a question."""
 
 
 class Bot:
@@ -64,7 +68,7 @@ class Bot:
                 f"Go on with it: `kefu train --resume {folder.name}`.",
             )
         plan = folder.plan()
-        pairs = read_json(folder.file("faq.json"), tuple[Pair, ...])
+        pairs = folder.faq().pairs
         cuda = plan.machine.device == "cuda" and _has_cuda()
         loaded = load(
             plan.base.value,
@@ -126,6 +130,11 @@ class Bot:
             for reply in replies:
                 yield _timed(reply, each)
 
+    @property
+    def longest_answer(self) -> int:
+        """Tokens of the FAQ's longest answer, terminator included."""
+        return max(len(self.prompt.answer_ids(a)) for a in self.answers)
+
     def dropped(self, question: str, history: Sequence[Turn]) -> int:
         """How many of the oldest turns no longer fit the model's context."""
         return self._prompt(question, history)[1]
@@ -181,34 +190,20 @@ class Bot:
     def _make_weigher(self) -> Weigher:
         away = len(self.answers)
         root = build([self.prompt.answer_ids(a) for a in (*self.answers, None)])
-        prompts, owners = [], []
-        for row in self._trained():
-            prompts.append(self.prompt.ids(row.question, row.history))
-            owners.append(away if row.answer is None else self._number[row.answer])
+        rows = self._trained()
+        prompts = [self.prompt.ids(row.question) for row in rows]
+        owners = [away if row.answer is None else self._number[row.answer] for row in rows]
         memory = Memory(self.engine, prompts, owners)
-        index = Index(self.pairs)
-        return Weigher(
-            self.engine, root, memory, index, [self._number[p.answer] for p in self.pairs], away
-        )
+        # Only what was trained: the FAQ's other wordings are those that the exam asks.
+        pairs = trained_part(self.folder.faq(), rows).pairs
+        numbers = [self._number[p.answer] for p in pairs]
+        return Weigher(self.engine, root, memory, Index(pairs), numbers, away)
 
     def _trained(self) -> list[Example]:
         """The rows that the run was trained on, thinned where they are very many."""
-        import json
-
-        from ..workspace import parse, read_lines
-
-        lines = read_lines(self.folder.file("examples.jsonl"))
-        rows = [parse(Example, json.loads(line)) for line in lines]
-        if not rows:
-            raise RunError(
-                f"{self.folder.file('examples.jsonl')} is missing or empty.",
-                "The bot compares questions with the rows that it was trained on: train it again.",
-            )
-        rows = [r for r in rows if r.answer is None or r.answer in self._number]
-        rows = [r for r in rows if not r.history]
-        if len(rows) > 20_000:
-            rows = random.Random(0).sample(rows, 20_000)
-        return rows
+        known = (row for row in self.folder.examples() if not row.history)
+        rows = [row for row in known if row.answer is None or row.answer in self._number]
+        return random.Random(0).sample(rows, MOST_ROWS) if len(rows) > MOST_ROWS else rows
 
     def _away(self, confidence: float, note: str, tokens: int = 0) -> Reply:
         return Reply(
@@ -267,7 +262,8 @@ class Bot:
         due = self._facts[found.best]
         sound = free.stopped and free.text and not free.handed_over and said <= due
         # Every fact of the row must be there too: an answer that drops the phone number is wrong.
-        text = free.text if sound and due <= said else self.answers[found.best]
+        # A row without facts gives nothing to hold free text against.
+        text = free.text if sound and due and due <= said else self.answers[found.best]
         return Reply(
             text,
             confidence=confidence,
@@ -278,8 +274,6 @@ class Bot:
 
 
 def _timed(reply: Reply, seconds: float) -> Reply:
-    from dataclasses import replace
-
     return replace(reply, first_token=round(seconds, 4), last_token=round(seconds, 4))
 
 

@@ -43,9 +43,7 @@ class Weighed:
 
 
 FEATURES = ("share", "hand_over", "state_margin", "state_hand_over")
-"""How far ahead the best answer is in all, and in the hidden states; and of the hand-over. Likeness
-in letters is left out: held-out wordings share more letters with the trained ones than what
-customers write, so that a confidence that leans on letters hands over all that is worded freely."""
+"""How far ahead the best answer and the hand-over are in all, and the best in hidden states."""
 
 
 class Weigher:

@@ -7,5 +7,6 @@ and from questions that the project ships, by rules that a seed decides entirely
 from .division import split
 from .file import read, write
 from .hand_overs import training_hand_overs
+from .likeness import apart
 
-__all__ = ["read", "split", "training_hand_overs", "write"]
+__all__ = ["apart", "read", "split", "training_hand_overs", "write"]

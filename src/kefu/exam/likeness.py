@@ -39,6 +39,12 @@ def highest(asked: Sequence[str], against: Sequence[str]) -> list[float]:
     return [float(row.max()) / 100 for row in pairwise([key(t) for t in asked], keys)]
 
 
+def apart(texts: Sequence[str], others: Sequence[str]) -> frozenset[str]:
+    """Those of `texts` that are near-identical to none of `others`."""
+    near = zip(texts, highest(texts, others), strict=True)
+    return frozenset(text for text, likeness in near if likeness < NEAR)
+
+
 def families(texts: Sequence[str]) -> list[int]:
     """A group number for every text; near-identical ones, directly or by a chain, share it."""
     parent = list(range(len(texts)))

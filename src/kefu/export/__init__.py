@@ -4,6 +4,6 @@ Knows nothing of exams: whether an export answers as the run does is asked by wh
 torch is imported only by the forms that touch weights.
 """
 
-from .door import FORMS, Exported, export
+from .door import FORMS, Exported, Form, export
 
-__all__ = ["FORMS", "Exported", "export"]
+__all__ = ["FORMS", "Exported", "Form", "export"]

@@ -9,7 +9,7 @@ from ..records import Step
 _BARS = "▁▂▃▄▅▆▇█"
 
 
-def text(steps: Sequence[Step], width: int = 60) -> str:
+def loss_text(steps: Sequence[Step], width: int = 60) -> str:
     """The loss as one line of bars, each the mean of its share of the steps."""
     losses = [s.loss for s in steps if s.loss == s.loss]
     if not losses:
@@ -23,7 +23,7 @@ def text(steps: Sequence[Step], width: int = 60) -> str:
     return "".join(_BARS[min(7, int(m / top * 7.999))] for m in means)
 
 
-def picture(steps: Sequence[Step], width: int = 640, height: int = 260) -> str:
+def loss_picture(steps: Sequence[Step], width: int = 640, height: int = 260) -> str:
     """The loss over the steps as a self-contained SVG."""
     points = [(s.step, s.loss) for s in steps if s.loss == s.loss and s.loss < 1e6]
     left, right, top, bottom = 52, width - 14, 30, height - 36

@@ -9,7 +9,6 @@ Does not know where rows come from, nor what the adapter is for.
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 from collections.abc import Sequence
@@ -222,7 +221,7 @@ def _save(
     write_text(work / "step", f"{step}\n")
     place = folder / f"checkpoint-{step}"
     shutil.rmtree(place, ignore_errors=True)
-    os.replace(work, place)  # noqa: PTH105
+    work.replace(place)
     kept = sorted(folder.glob("checkpoint-*"), key=lambda p: int(p.name.rsplit("-", 1)[1]))
     for old in kept[: -session.plan.keep.value]:
         shutil.rmtree(old, ignore_errors=True)
@@ -235,8 +234,8 @@ def _restore(
     path = newest_checkpoint(session.folder)
     if path is None:
         return 0
-    # Our own file; weights_only still keeps it from running anything.
-    state = torch.load(path / "state.pt", map_location=session.device, weights_only=False)
+    # weights_only: a checkpoint from elsewhere must not run code here.
+    state = torch.load(path / "state.pt", map_location=session.device, weights_only=True)
     with torch.no_grad():
         for name, p in session.model.named_parameters():
             if p.requires_grad:

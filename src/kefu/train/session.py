@@ -53,8 +53,6 @@ class Session:
     done: int = 0
     """Steps that an earlier session did."""
     started: float = field(default_factory=time.monotonic)
-    first_loss: float = 0.0
-    last_loss: float = 0.0
 
     def batches(self) -> Iterator[list[int]]:
         """Row numbers of each optimizer step from the first on, the same for the same seed."""
@@ -70,9 +68,6 @@ class Session:
 
     def say(self, step: int, loss: float, rate: float, norm: float, note: str = "") -> None:
         """Writes one finished optimizer step down and passes it on."""
-        if self.first_loss == 0.0:
-            self.first_loss = loss
-        self.last_loss = loss
         record = Step(
             step=step,
             of=self.plan.steps.value,
@@ -136,8 +131,6 @@ def train(
     than the plan allows (nothing is ever cut), Interrupted on Ctrl-C with the last checkpoint
     kept.
     """
-    from .trl_engine import run as trl_run
-
     with folder.locked():
         if folder.finished:
             raise RunError(
@@ -147,11 +140,10 @@ def train(
         session = _open(plan, examples, folder, on_step, on_start, say)
         try:
             if plan.engine.value == "trl":
-                trl_run(session, resume)
+                from .trl_engine import run as run_engine
             else:
-                from .lean import run as lean_run
-
-                lean_run(session, resume)
+                from .lean import run as run_engine
+            run_engine(session, resume)
         except KeyboardInterrupt:
             kept = _newest(folder)
             when = f"after step {kept}" if kept else "before its first checkpoint"
@@ -268,9 +260,8 @@ def _check(rows: list[Row], examples: Sequence[Example], plan: Plan, prompt: Pro
                 f"and the plan allows {most}.",
                 "Shorten the answer; kefu never cuts one silently.",
             )
-        if (
-            not example.brief and row.labels[-1] != prompt.terminator
-        ):  # a bot that never stops; see the design's traps
+        # A bot without it never stops.
+        if not example.brief and row.labels[-1] != prompt.terminator:
             raise FaqError(
                 f"The row of {example.question!r} does not end in the terminator.",
                 "This is a fault of kefu's templates: please report it.",
@@ -290,7 +281,7 @@ def _finish(session: Session) -> Run:
     shutil.rmtree(folder.adapter, ignore_errors=True)
     work.replace(folder.adapter)
     steps = list(folder.steps())
-    write_text(folder.file("loss.svg"), curve.picture(steps))
+    write_text(folder.file("loss.svg"), curve.loss_picture(steps))
     trainable = sum(p.numel() for p in session.model.parameters() if p.requires_grad)
     run = Run(
         name=folder.name,

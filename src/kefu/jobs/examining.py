@@ -1,0 +1,147 @@
+"""Puts the exam to a run and to its controls, and writes the report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .. import exam as exams
+from ..records import ExamQuestion, Faq, Mode, Reply, Report, Verdict, trained_part
+from ..workspace import RunFolder, read_json, write_json, write_text
+
+if TYPE_CHECKING:
+    from ..bot import Bot
+
+SPARE_TOKENS = 8
+"""The untuned base does not know when to stop: its answers are cut this many tokens beyond the
+longest answer of the FAQ, so that every right answer still fits."""
+
+Answerer = Callable[[Sequence[ExamQuestion]], Iterable[Reply]]
+"""What an exam is put to."""
+
+
+def evaluate(
+    folder: RunFolder,
+    *,
+    exam: Path | None = None,
+    mode: Mode | None = None,
+    controls: bool = True,
+    previous: RunFolder | None = None,
+    on_verdict: Callable[[str, Verdict, int, int], None] = lambda who, verdict, done, of: None,
+) -> Report:
+    """Examines a run and, on the same questions, its controls; writes report.json and pictures."""
+    from ..bot import Bot
+    from ..score import Marker, examine, pictures, report
+
+    faq = folder.faq()
+    rows = folder.examples()
+    known = trained_part(faq, rows)  # all that was trained, for bot and controls alike
+    questions = exams.read(exam or folder.file("exam.jsonl"), faq, rows)
+    marker = Marker(faq)
+
+    def ask(who: str, answer: Answerer) -> tuple[Verdict, ...]:
+        place = folder.file(f"exam/{_slug(who)}.jsonl")
+        place.parent.mkdir(exist_ok=True)
+        return examine(
+            answer, questions, faq, run=who, to=place, marker=marker,
+            on_verdict=lambda v, done, of: on_verdict(who, v, done, of),
+        )  # fmt: skip
+
+    bot = Bot.open(folder, mode=mode)
+    name = f"{folder.name} ({bot.mode})"
+    verdicts = ask(name, answerer(bot))
+    threshold = bot.calibration.threshold
+    others: dict[str, tuple[Verdict, ...]] = {}
+    if controls:
+        others["retrieval alone"] = ask("retrieval alone", retrieval(known, bot))
+        most = bot.longest_answer + SPARE_TOKENS
+        with bot.untuned() as base:
+            others["untuned base"] = ask("untuned base", answerer(base, most=most))
+            shown = open_book(base, known, most)
+            others["untuned base, rows in its prompt"] = ask("base with rows", shown)
+    if previous is not None and previous.name != folder.name:
+        before = Bot.open(previous)
+        others["previous release"] = ask(previous.name, answerer(before))
+    made = report(
+        name, verdicts, others, faq_digest=faq.digest, mode=bot.mode, threshold=threshold,
+        versions=read_json(folder.file("versions.json"), dict[str, str]),
+    )  # fmt: skip
+    write_json(folder.file("report.json"), made, Report)
+    write_text(folder.file("report.md"), pictures.as_markdown(made))
+    write_text(folder.file("report.html"), pictures.as_html(made))
+    return made
+
+
+def answerer(bot: Bot, most: int | None = None) -> Answerer:
+    """A bot as the callable that an exam is put to."""
+
+    def answer(asked: Sequence[ExamQuestion]) -> Iterator[Reply]:
+        return bot.answer_all([(q.question, q.history) for q in asked], most=most)
+
+    return answer
+
+
+def retrieval(faq: Faq, bot: Bot) -> Answerer:
+    """The control without a model: the lexically nearest row's answer, handed over when far.
+
+    Its threshold is set on the same held-out questions, for the same share of false answers.
+    """
+
+    from ..bot import best_threshold
+    from ..recall import Index
+
+    index = Index(faq)
+    answers = [p.answer for p in faq.pairs]
+    held_out = bot.folder.split().held_out
+    found = index.search_all([e.question for e in held_out], 1)
+    seen = [
+        (hits[0].score if hits else 0.0, bool(hits) and answers[hits[0].pair] == e.answer)
+        for e, hits in zip(held_out, found, strict=True)
+    ]
+    least = best_threshold(seen, bot.calibration.allowed)
+
+    def answer(asked: Sequence[ExamQuestion]) -> Iterator[Reply]:
+        for question in asked:
+            begun = time.perf_counter()
+            hits = index.search(question.question, 1)
+            took = round(time.perf_counter() - begun, 5)
+            score = hits[0].score if hits else 0.0
+            if not hits or score < least:
+                yield Reply(bot.prompt.hand_over, True, score, first_token=took, last_token=took)
+                continue
+            pair = faq.pairs[hits[0].pair]
+            yield Reply(pair.answer, False, score, pair.question, first_token=took, last_token=took)
+
+    return answer
+
+
+def open_book(bot: Bot, faq: Faq, most: int, rows: int = 2) -> Answerer:
+    """The control that needs no training: the nearest rows in the base's own prompt."""
+    from ..recall import Index
+
+    index = Index(faq)
+
+    def answer(asked: Sequence[ExamQuestion]) -> Iterator[Reply]:
+        found = index.search_all([q.question for q in asked], rows)
+        with_rows = [
+            (
+                q.question,
+                (
+                    *(
+                        (faq.pairs[h.pair].question, faq.pairs[h.pair].answer)
+                        for h in reversed(hits)
+                    ),
+                    *q.history,
+                ),
+            )
+            for q, hits in zip(asked, found, strict=True)
+        ]
+        return bot.answer_all(with_rows, most=most)
+
+    return answer
+
+
+def _slug(text: str) -> str:
+    return "".join(c if c.isalnum() or c in "-." else "_" for c in text)

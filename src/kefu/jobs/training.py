@@ -1,0 +1,68 @@
+"""A prepared run is trained, resumed and made ready to answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from .. import exam as exams
+from ..records import Run, Split, Step
+from ..workspace import RunFolder, Workspace, discard, write_json
+from .preparing import Prepared
+
+if TYPE_CHECKING:
+    from ..bot import Bot
+
+
+def train(
+    workspace: Workspace,
+    prepared: Prepared,
+    *,
+    name: str | None = None,
+    on_step: Callable[[Step], None] = lambda step: None,
+    on_start: Callable[[int, int], None] = lambda trainable, total: None,
+) -> Run:
+    """A new run: its folder, and the adapter in it. `settle` makes it ready to answer."""
+    from .. import train as trainer
+
+    folder = workspace.create(name, prepared.plan.recipe.value)
+    try:
+        folder.keep_faq(prepared.faq)
+        write_json(folder.file("split.json"), prepared.split, Split)
+        exams.write(folder.file("exam.jsonl"), prepared.split.exam)
+        run = trainer.train(
+            prepared.plan, prepared.examples, folder, on_step=on_step, on_start=on_start
+        )
+    except trainer.Interrupted:
+        raise
+    except BaseException:
+        if not any(folder.steps()):
+            discard(folder)  # nothing was trained: leave no half-written folder behind
+        raise
+    return run
+
+
+def resume(
+    workspace: Workspace,
+    name: str,
+    *,
+    on_step: Callable[[Step], None] = lambda step: None,
+    on_start: Callable[[int, int], None] = lambda trainable, total: None,
+) -> Run:
+    """Goes on with a run that was stopped, from its last checkpoint, by its own plan and rows."""
+    from .. import train as trainer
+
+    folder = workspace.run(name)
+    return trainer.train(
+        folder.plan(), folder.examples(), folder, on_step=on_step, on_start=on_start, resume=True
+    )
+
+
+def settle(folder: RunFolder, allowed: float) -> Bot:
+    """Opens the trained bot and sets its threshold from the held-out questions."""
+    from ..bot import Bot, calibrate
+
+    bot = Bot.open(folder)
+    if bot.plan.hand_over_share.value > 0:  # the tutorial's bot never learned to hand over
+        calibrate(bot, folder.split().held_out, allowed)
+    return bot
