@@ -27,11 +27,15 @@ def evaluate(
     *,
     exam: Path | None = None,
     mode: Mode | None = None,
+    bot: Bot | None = None,
     controls: bool = True,
     previous: RunFolder | None = None,
     on_verdict: Callable[[str, Verdict, int, int], None] = lambda who, verdict, done, of: None,
 ) -> Report:
-    """Examines a run and, on the same questions, its controls; writes report.json and pictures."""
+    """Examines a run and, on the same questions, its controls; writes report.json and pictures.
+
+    `bot` is the run's bot where the caller has it open already.
+    """
     from ..bot import Bot
     from ..score import Marker, examine, pictures, report
 
@@ -41,21 +45,26 @@ def evaluate(
     questions = exams.read(exam or folder.file("exam.jsonl"), faq, rows)
     marker = Marker(faq)
 
-    def ask(who: str, answer: Answerer) -> tuple[Verdict, ...]:
-        place = folder.file(f"exam/{_slug(who)}.jsonl")
+    bot = bot or Bot.open(folder)
+    bot.mode = mode or bot.mode
+    threshold = bot.calibration.threshold
+
+    def ask(who: str, answer: Answerer, version: str = "") -> tuple[Verdict, ...]:
+        # Replies of another threshold are other replies, and must not be taken up again.
+        place = folder.file(f"exam/{_slug(f'{who} {version}'.strip())}.jsonl")
         place.parent.mkdir(exist_ok=True)
         return examine(
             answer, questions, faq, run=who, to=place, marker=marker,
             on_verdict=lambda v, done, of: on_verdict(who, v, done, of),
         )  # fmt: skip
 
-    bot = Bot.open(folder, mode=mode)
     name = f"{folder.name} ({bot.mode})"
-    verdicts = ask(name, answerer(bot))
-    threshold = bot.calibration.threshold
+    verdicts = ask(name, answerer(bot), f"{threshold:.6f}")
     others: dict[str, tuple[Verdict, ...]] = {}
     if controls:
-        others["retrieval alone"] = ask("retrieval alone", retrieval(known, bot))
+        others["retrieval alone"] = ask(
+            "retrieval alone", retrieval(known, bot), f"{bot.calibration.allowed}"
+        )
         most = bot.longest_answer + SPARE_TOKENS
         with bot.untuned() as base:
             others["untuned base"] = ask("untuned base", answerer(base, most=most))
@@ -63,7 +72,9 @@ def evaluate(
             others["untuned base, rows in its prompt"] = ask("base with rows", shown)
     if previous is not None and previous.name != folder.name:
         before = Bot.open(previous)
-        others["previous release"] = ask(previous.name, answerer(before))
+        others["previous release"] = ask(
+            previous.name, answerer(before), f"{before.mode} {before.calibration.threshold:.6f}"
+        )
     made = report(
         name, verdicts, others, faq_digest=faq.digest, mode=bot.mode, threshold=threshold,
         versions=read_json(folder.file("versions.json"), dict[str, str]),
