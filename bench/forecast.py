@@ -232,7 +232,6 @@ def main() -> None:
                     dropout=dropout,
                     padded=False,
                     cuda=not args.tiny,
-                    adapters="fp32",
                     full_logits=full,
                 )
                 lines.append(measure(model, shape, way, machine, size, device))
@@ -267,7 +266,7 @@ def measure(
         "activations_said": said.activations,
         "logits_said": said.logits,
         "said": said.allocated,
-        "said_total": said.total,
+        "said_total": said.memory,
         "step_said": round(second, 4),
     }
     if device == "cuda":
@@ -277,7 +276,7 @@ def measure(
         seconds, peak, reserved = steps(model, way, shape.vocab, device, 2)
     except torch.OutOfMemoryError:
         torch.cuda.empty_cache()
-        return {**line, "out_of_memory": True, "fits_said": said.total <= machine.memory}
+        return {**line, "out_of_memory": True, "fits_said": said.memory <= machine.memory}
     line |= {"step": round(seconds, 4), "peak": peak, "reserved": reserved}
     if peak:
         line["error"] = round(said.allocated / peak - 1, 4)

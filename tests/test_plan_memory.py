@@ -49,7 +49,7 @@ def test_four_bits_take_half_a_byte_and_their_constants_and_leave_the_embeddings
 )
 def test_what_asks_for_more_memory_is_said_to(more: dict[str, Any]) -> None:
     least = {"checkpointing": True}
-    assert parts(SEVEN, way(**(least | more))).total > parts(SEVEN, way(**least)).total
+    assert parts(SEVEN, way(**(least | more))).memory > parts(SEVEN, way(**least)).memory
 
 
 def test_adapters_gradients_and_optimizer_are_counted_by_the_parameter() -> None:

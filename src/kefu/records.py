@@ -221,8 +221,8 @@ class Forecast:
     seconds: float
 
     @property
-    def memory(self) -> int:
-        """Peak memory in bytes."""
+    def allocated(self) -> int:
+        """What torch calls allocated at the peak: all but `overhead`."""
         return (
             self.weights
             + self.adapters
@@ -230,8 +230,12 @@ class Forecast:
             + self.optimizer
             + self.activations
             + self.logits
-            + self.overhead
         )
+
+    @property
+    def memory(self) -> int:
+        """Peak memory in bytes."""
+        return self.allocated + self.overhead
 
 
 Recipe = Literal["default", "tutorial"]

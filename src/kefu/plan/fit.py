@@ -6,13 +6,13 @@ precision of the frozen base does, and that is said. Does not know the past of t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..errors import BaseError, SettingsError
 from ..records import Forecast, Machine, Precision
 from .bases import Base, catalogue
 from .machine import rates
-from .memory import Compute, Engine, Parts, Way, parts
+from .memory import Compute, Engine, Way, parts
 from .rows import Rows
 from .timing import run_seconds, step_seconds
 
@@ -26,22 +26,13 @@ class Fit:
     """A way, what it needs, and how long a step takes."""
 
     way: Way
-    parts: Parts
+    parts: Forecast
+    """Bytes by part; no seconds yet."""
     step: float
 
     def forecast(self, base: Base, steps: int) -> Forecast:
         """Bytes by part, and seconds of a run of `steps`."""
-        p = self.parts
-        return Forecast(
-            weights=p.weights,
-            adapters=p.adapters,
-            gradients=p.gradients,
-            optimizer=p.optimizer,
-            activations=p.activations,
-            logits=p.logits,
-            overhead=p.overhead,
-            seconds=run_seconds(steps, self.step, base.shape, self.way),
-        )
+        return replace(self.parts, seconds=run_seconds(steps, self.step, base.shape, self.way))
 
 
 def room(machine: Machine) -> int:
@@ -132,17 +123,17 @@ def candidates(
 def fastest(base: Base, machine: Machine, ways: list[Way], rows: Rows) -> Fit | None:
     """The fastest of the ways that fit; of ways within 2 % of it, the one with least memory."""
     fits = [
-        f for way in ways if (f := assess(base, machine, way, rows)).parts.total <= room(machine)
+        f for way in ways if (f := assess(base, machine, way, rows)).parts.memory <= room(machine)
     ]
     if not fits:
         return None
     best = min(f.step for f in fits)
-    return min((f for f in fits if f.step <= best * 1.02), key=lambda f: f.parts.total)
+    return min((f for f in fits if f.step <= best * 1.02), key=lambda f: f.parts.memory)
 
 
 def too_big(base: Base, machine: Machine, ways: list[Way], rows: Rows) -> BaseError:
     """The error for a base of which no way fits, with what would."""
-    least = min(assess(base, machine, way, rows).parts.total for way in ways)
+    least = min(assess(base, machine, way, rows).parts.memory for way in ways)
     smaller = [
         other
         for other in catalogue()
@@ -162,4 +153,4 @@ def too_big(base: Base, machine: Machine, ways: list[Way], rows: Rows) -> BaseEr
 
 
 def _fits(base: Base, machine: Machine, way: Way, rows: Rows) -> bool:
-    return parts(base.shape, way).total <= room(machine)
+    return parts(base.shape, way).memory <= room(machine)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ..records import Precision
+from ..records import Forecast, Precision
 from .machine import rates
 from .shape import Block, Shape
 
@@ -46,8 +46,6 @@ class Way:
     cuda: bool = True
     answer_only: bool = True
     """Whether only the answers' tokens bear a loss."""
-    adapters: Literal["", "fp32"] = ""
-    """In which adapters are kept; empty for what the engine does."""
     full_logits: bool = False
     """Whether all logits are made at once, as plain transformers does; neither engine does."""
 
@@ -58,44 +56,8 @@ class Way:
 
     @property
     def mixed(self) -> bool:
-        """Whether fp32 adapters meet half-precision activations."""
-        return BYTES[self.compute] == 2 and self.adapter_bytes == 4
-
-    @property
-    def adapter_bytes(self) -> int:
-        """Of one adapter weight. TRL keeps the adapters of a 4-bit base in bf16."""
-        if self.adapters == "fp32":
-            return 4
-        small = self.engine == "trl" and self.precision == "nf4"
-        return 2 if small and BYTES[self.compute] == 2 else 4
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """Bytes. Their sum without `overhead` is what torch calls allocated at the peak."""
-
-    weights: int
-    adapters: int
-    gradients: int
-    optimizer: int
-    activations: int
-    logits: int
-    overhead: int
-
-    @property
-    def allocated(self) -> int:
-        return (
-            self.weights
-            + self.adapters
-            + self.gradients
-            + self.optimizer
-            + self.activations
-            + self.logits
-        )
-
-    @property
-    def total(self) -> int:
-        return self.allocated + self.overhead
+        """Whether adapters, which both engines keep in fp32, meet half-precision activations."""
+        return BYTES[self.compute] == 2
 
 
 def weights(shape: Shape, precision: Precision, compute: Compute) -> int:
@@ -142,7 +104,7 @@ def kept(shape: Shape, block: Block, way: Way) -> int:
     return total
 
 
-def parts(shape: Shape, way: Way) -> Parts:
+def parts(shape: Shape, way: Way) -> Forecast:
     """Every part of the peak, bytes."""
     c = BYTES[way.compute]
     trainable = shape.trainable(way.rank, way.targets)
@@ -167,15 +129,17 @@ def parts(shape: Shape, way: Way) -> Parts:
     else:
         activations, logit_part = saved + again + working, held
     # Under autocast the half-precision copies of fp32 adapters live as long as the graph.
-    adapters = trainable * (way.adapter_bytes + (2 if way.mixed else 0))
-    gradients, optimizer = way.adapter_bytes * trainable, 2 * way.adapter_bytes * trainable
+    adapters = trainable * (4 + (2 if way.mixed else 0))
+    gradients, optimizer = 4 * trainable, 8 * trainable
     table = rates()["gpu" if way.cuda else "cpu"]
     frozen = weights(shape, way.precision, way.compute)
     moving = adapters + gradients + optimizer + activations + logit_part
     overhead = int(table["context"]) + int(float(table["fragmentation"]) * (frozen // 4 + moving))
     if way.cuda:
         activations += int(table["workspace"])
-    return Parts(frozen, adapters, gradients, optimizer, activations, logit_part, overhead)
+    return Forecast(
+        frozen, adapters, gradients, optimizer, activations, logit_part, overhead, seconds=0.0
+    )
 
 
 def _logits(shape: Shape, way: Way) -> tuple[int, int]:

@@ -31,7 +31,7 @@ def targets_of(shape: Shape) -> tuple[str, ...]:
 def fit(job: Job) -> Fit | None:
     """The one way of this recipe, where it fits."""
     found = assess(job.base, job.machine, _way(job), job.rows)
-    return found if found.parts.total <= room(job.machine) else None
+    return found if found.parts.memory <= room(job.machine) else None
 
 
 def _way(job: Job) -> Way:
