@@ -17,6 +17,7 @@ import json
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ def one(said: argparse.Namespace, seed: int) -> None:
     """One seed: train, examine in every mode, print."""
     from kefu import jobs
     from kefu.plan import probe
+    from kefu.records import Choice
     from kefu.settings import Settings
     from kefu.workspace import Workspace
 
@@ -34,6 +36,9 @@ def one(said: argparse.Namespace, seed: int) -> None:
     prepared = jobs.prepare(
         faq, settings, probe(), hold_out=said.exam is None, wordings=said.wordings, steps=said.steps
     )
+    if said.contrast is not None:
+        weight = Choice(said.contrast, "The bench's.")
+        prepared = replace(prepared, plan=replace(prepared.plan, contrast=weight))
     begun = time.monotonic()
     run = jobs.train(workspace, prepared)
     trained = time.monotonic() - begun
@@ -78,6 +83,7 @@ def main() -> None:
     parser.add_argument("--modes", nargs="+", default=["verbatim"])
     parser.add_argument("--allowed", type=float, nargs="+", default=[0.02])
     parser.add_argument("--wordings", type=int)
+    parser.add_argument("--contrast", type=float, help="0 for plain fine-tuning on the answers")
     parser.add_argument("--steps", type=int)
     parser.add_argument("--base", default="gemma-3-270m")
     parser.add_argument("--thorough", default="normal")
