@@ -50,8 +50,6 @@ class Session:
     on_step: OnStep
     owners: list[int] = field(default_factory=list)
     """For each row the number of its answer, -1 for the hand-over."""
-    done: int = 0
-    """Steps that an earlier session did."""
     started: float = field(default_factory=time.monotonic)
 
     def batches(self) -> Iterator[list[int]]:
@@ -61,7 +59,6 @@ class Session:
 
     def back_to(self, step: int) -> None:
         """Forgets what was written about steps after `step`, which are about to be done again."""
-        self.done = step
         kept = [s for s in self.folder.steps() if s.step <= step]
         lines = [json.dumps(dump(s), ensure_ascii=False) + "\n" for s in kept]
         write_text(self.folder.steps_file, "".join(lines))
