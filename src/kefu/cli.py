@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -543,6 +544,8 @@ def demo(folder: Path, steps: int | None) -> None:
     show.findings(jobs.check_faq(found, settings))
     show.heading("2. 計畫 What is planned")
     prepared = jobs.prepare(found, settings, probe(), hold_out=False, steps=steps)
+    base = replace(prepared.plan.base, because="The demo's: it works offline on any machine.")
+    prepared = replace(prepared, plan=replace(prepared.plan, base=base))
     show.plan(prepared.plan)
     show.heading("3. 訓練 Training")
     bar = show.Progress()
@@ -559,9 +562,8 @@ def demo(folder: Path, steps: int | None) -> None:
         show.say(f"問 {question}")
         show.say(f"答 {reply.text}  ({reply.last_token:.1f} s)")
     show.heading("5. 接下來 Next")
-    show.say(f"  kefu -C {show.quoted(folder)} chat")
-    show.say(f"  kefu -C {show.quoted(folder)} eval {run.name}")
-    show.say(f"  kefu -C {show.quoted(folder)} export {run.name}")
+    for words in (("chat",), ("eval", run.name), ("export", run.name)):
+        show.say(f"  {show.command('-C', folder, *words)}")
 
 
 DEMO_QUESTIONS = ("產品保固多久？", "如何退貨？", "客服電話是什麼？", "今天台北會下雨嗎？")

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import sys
-import time
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
@@ -153,8 +154,7 @@ class Progress:
     def __init__(self, classic: bool = False) -> None:
         self.classic = classic
         self._losses: list[float] = []
-        self.begun = time.monotonic()
-        self.first = 0
+        self._first: Step | None = None
         self._bar: Any = None
         self._task: Any = None
 
@@ -164,7 +164,6 @@ class Progress:
             f"trainable params: {trainable:,} || all params: {total:,} || "
             f"trainable%: {100 * trainable / total:.4f}"
         )
-        self.begun = time.monotonic()
 
     def step(self, step: Step) -> None:
         """One optimizer step is done."""
@@ -199,10 +198,12 @@ class Progress:
             self.close()
 
     def _left(self, step: Step) -> str:
-        if not self.first:
-            self.first = step.step - 1
-        done = step.step - self.first
-        return duration((time.monotonic() - self.begun) / done * (step.of - step.step))
+        # From the first step's end on: what comes before it comes once.
+        if self._first is None:
+            self._first = step
+            return "?"
+        each = (step.seconds - self._first.seconds) / (step.step - self._first.step)
+        return duration(each * (step.of - step.step))
 
     def close(self) -> None:
         """Leaves the terminal as it was."""
@@ -254,9 +255,11 @@ def release(made: Release) -> None:
     say(f"{what} {made.run} by {made.by} at {made.at}")
 
 
-def quoted(path: object) -> str:
-    """A path as a shell needs it."""
-    return shlex.quote(str(path))
+def command(*words: object) -> str:
+    """A kefu command as a person can type it here, whether the environment is active or not."""
+    beside = Path(sys.executable).with_name("kefu")
+    name = "kefu" if shutil.which("kefu") else os.path.relpath(beside)
+    return shlex.join([name, *map(str, words)])
 
 
 @contextmanager
