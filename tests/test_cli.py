@@ -410,6 +410,8 @@ def test_ctrl_c_keeps_the_checkpoint_and_says_how_to_go_on(shop: Path) -> None:
     child = subprocess.Popen(
         said, cwd=shop, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        # A shell's background jobs ignore Ctrl-C, and so would the child of a test run in one.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     assert child.stdout
     place = shop / "runs" / "stopped" / "checkpoints"
