@@ -1,0 +1,45 @@
+"""The command line: one adapter a command. Parse, call one door, hand the result to `show`.
+
+Only `main` exits. Nothing here imports torch; the commands that need it do so when they run.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from .. import show
+from ..errors import KefuError
+from . import asking, judging, making, shipping
+from .base import cli
+from .shipping import DEMO_QUESTIONS
+
+__all__ = ["DEMO_QUESTIONS", "asking", "cli", "judging", "main", "making", "shipping"]
+
+
+def main() -> None:
+    """Runs a command; every fault of input ends with one sentence, a remedy and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):  # Windows and bare locales would trip over Chinese
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure:
+            reconfigure(encoding="utf-8", errors="replace")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        cli(standalone_mode=False)
+    except KefuError as error:
+        show.error(error.what, error.fix)
+        sys.exit(2)
+    except click.exceptions.Abort:
+        show.aside("stopped")
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        show.aside("stopped")
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)

@@ -1,0 +1,172 @@
+"""From an FAQ file to a trained run: init, check, plan, reword, train."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .. import show
+from ..workspace import dump
+from .base import EXAMPLES, Asked, as_json, cli, emit, with_faq
+
+
+@cli.command(epilog=EXAMPLES + "kefu init shop")
+@click.argument("folder", type=click.Path(path_type=Path), default=".")
+@as_json
+def init(folder: Path, json_: bool) -> None:
+    """Put kefu.toml and a sample FAQ into FOLDER."""
+    from ..jobs import init as work
+
+    made = work(folder)
+    if json_:
+        return emit([str(p) for p in made])
+    for path in made:
+        show.say(f"made {path}")
+    if not made:
+        show.say("everything is here already")
+    show.say("Next: put your questions into faq.csv, then run `kefu check`.")
+    return None
+
+
+@cli.command(epilog=EXAMPLES + "kefu check shop.xlsx")
+@with_faq
+@as_json
+def check(
+    asked: Asked,
+    json_: bool,
+) -> None:
+    """Read an FAQ file and say what is wrong with it, row by row."""
+    from .. import jobs
+
+    found = asked.faq()
+    findings = jobs.check_faq(found, asked.settings)
+    if json_:
+        emit({"pairs": len(found.pairs), "findings": [dump(f) for f in findings]})
+    else:
+        show.faq(found)
+        show.findings(findings)
+    if any(f.level == "stop" for f in findings):
+        raise SystemExit(1)
+
+
+@cli.command(epilog=EXAMPLES + "kefu plan shop.csv --machine t4")
+@click.option(
+    "--machine",
+    help="Plan for this machine: t4, l4, a10, 3090, 4090, a100-40, h100, h200, cpu.",
+)
+@click.option("--reasons/--no-reasons", default=True, help="Why each number is what it is.")
+@with_faq
+@as_json
+def plan(
+    asked: Asked,
+    machine: str | None,
+    reasons: bool,
+    json_: bool,
+) -> None:
+    """Compute every number of a run, with its reason, before anything is loaded."""
+    from .. import jobs
+    from ..plan import probe
+
+    found = asked.faq()
+    made = jobs.prepare(found, asked.settings, probe(machine)).plan
+    if json_:
+        return emit(dump(made))
+    show.plan(made, reasons)
+    return None
+
+
+@cli.command(epilog=EXAMPLES + "kefu reword shop.csv --to shop_wordings.csv")
+@click.option("--per-pair", default=8, show_default=True, help="Wordings that each row shall have.")
+@click.option("--to", type=click.Path(path_type=Path), help="File to write; else they are shown.")
+@with_faq
+@as_json
+def reword(
+    asked: Asked,
+    per_pair: int,
+    to: Path | None,
+    json_: bool,
+) -> None:
+    """Fill up other wordings of each question, for you to read and correct."""
+    from ..faq import write
+    from ..reword import endpoint, filled
+    from ..reword import reword as work
+
+    found = asked.faq()
+    ask = None
+    if asked.settings.reword_endpoint:
+        ask = endpoint(asked.settings.reword_endpoint, asked.settings.reword_model, "KEFU_API_KEY")
+    made = work(found, per_pair=per_pair, seed=asked.settings.seed, ask=ask)
+    if to is not None:
+        write(filled(found, made).pairs, to)
+    if json_:
+        return emit([dump(r) for r in made])
+    if to is None:
+        for r in made:
+            show.say(f"{r.pair_question}\t{r.wording}")
+    show.aside(f"{len(made)} wordings" + (f" written to {to}" if to else ""))
+    return None
+
+
+# --- training -----------------------------------------------------------------------
+
+
+@cli.command(epilog=EXAMPLES + "kefu train shop.csv --name first")
+@click.option("--name", help="Name of the run.")
+@click.option("--resume", metavar="RUN", help="Go on with a run that was stopped.")
+@click.option("--steps", type=click.IntRange(1), help="Optimizer steps, in place of the plan's.")
+@click.option("--wordings", type=int, help="Fill up to so many wordings by rules; 0 for none.")
+@click.option(
+    "--all-wordings", is_flag=True, help="Train on every wording, for an exam of your own."
+)
+@with_faq
+@as_json
+def train(
+    asked: Asked,
+    name: str | None,
+    resume: str | None,
+    steps: int | None,
+    wordings: int | None,
+    all_wordings: bool,
+    json_: bool,
+) -> None:
+    """Fine-tune a bot on an FAQ, by the plan."""
+    from .. import jobs
+    from ..plan import probe
+
+    bar = show.Progress(asked.settings.recipe == "tutorial")
+    told: dict[str, Any] = {} if json_ else {"on_step": bar.step, "on_start": bar.start}
+    try:
+        if resume is not None:
+            run = jobs.resume(asked.workspace, resume, **told)
+        else:
+            found = asked.faq()
+            findings = jobs.check_faq(found, asked.settings)
+            if any(f.level == "stop" for f in findings):
+                if json_:
+                    emit({"findings": [dump(f) for f in findings]})
+                else:
+                    show.findings([f for f in findings if f.level == "stop"])
+                raise SystemExit(1)
+            prepared = jobs.prepare(
+                found,
+                asked.settings,
+                probe(),
+                hold_out=not all_wordings,
+                wordings=wordings,
+                steps=steps,
+            )
+            if not json_:
+                for note in prepared.split.notes:
+                    show.say(note)
+            run = jobs.train(asked.workspace, prepared, name=name, **told)
+    finally:
+        bar.close()
+    folder = asked.workspace.run(run.name)
+    bot = jobs.settle(folder, asked.settings.max_false_answers)
+    if json_:
+        return emit({**dump(run), "threshold": bot.calibration.threshold})
+    show.trained(run, jobs.loss_curve(folder))
+    show.say(f'Next: `kefu ask "QUESTION"`, or examine it: `kefu eval {run.name}`.')
+    return None

@@ -1,0 +1,90 @@
+"""Export, and the demo of the whole job."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .. import show
+from ..export import FORMS, Form
+from ..workspace import Workspace, dump
+from .base import EXAMPLES, as_json, cli, emit
+
+
+@cli.command(epilog=EXAMPLES + "kefu export first --to zip --out first.zip")
+@click.argument("run", required=False)
+@click.option("--to", "form", type=click.Choice(FORMS), default="zip", show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), help="File or folder to write.")
+@click.option("--force", is_flag=True, help="Write over what is there.")
+@click.option("--repo", metavar="OWNER/NAME", help="Where on the model hub, for `hub`.")
+@as_json
+@click.pass_obj
+def export(
+    workspace: Workspace,
+    run: str | None,
+    form: Form,
+    out: Path | None,
+    force: bool,
+    repo: str | None,
+    json_: bool,
+) -> None:
+    """Pack a run for another machine or another engine."""
+    from ..export import export as work
+
+    folder = workspace.run(run)
+    to = out or Path(f"{folder.name}.zip" if form == "zip" else f"{folder.name}-{form}")
+    where: dict[str, Any] = {"repo": repo} if form == "hub" else {}
+    made = work(folder, form, to, force=force, **where)
+    if json_:
+        return emit(dump(made))
+    for note in made.notes:
+        show.aside(note)
+    show.say(str(made.path))
+    return None
+
+
+@cli.command(epilog=EXAMPLES + "kefu demo")
+@click.option("--folder", type=click.Path(path_type=Path), default=Path("demo"), show_default=True)
+@click.option("--steps", type=click.IntRange(1), help="Optimizer steps, in place of the plan's.")
+def demo(folder: Path, steps: int | None) -> None:
+    """The whole job on the sample FAQ with the embedded base, on this machine."""
+    from .. import jobs
+    from ..plan import probe
+
+    jobs.init(folder)
+    workspace = Workspace(folder.resolve())
+    settings = workspace.settings().model_copy(
+        update={"thorough": "quick", "base": "gemma-3-270m", "precision": "auto"}
+    )
+    show.heading("1. 讀檔與檢查 What was found")
+    found = jobs.open_faq(workspace, settings, None)
+    show.faq(found)
+    show.findings(jobs.check_faq(found, settings))
+    show.heading("2. 計畫 What is planned")
+    prepared = jobs.prepare(found, settings, probe(), hold_out=False, steps=steps)
+    base = replace(prepared.plan.base, because="The demo's: it works offline on any machine.")
+    prepared = replace(prepared, plan=replace(prepared.plan, base=base))
+    show.plan(prepared.plan)
+    show.heading("3. 訓練 Training")
+    bar = show.Progress()
+    try:
+        run = jobs.train(workspace, prepared, on_step=bar.step, on_start=bar.start)
+    finally:
+        bar.close()
+    folder_ = workspace.run(run.name)
+    show.trained(run, jobs.loss_curve(folder_))
+    bot = jobs.settle(folder_, settings.max_false_answers)
+    show.heading("4. 問答 Questions in words that were not trained")
+    for question in DEMO_QUESTIONS:
+        reply = bot.answer(question)
+        show.say(f"問 {question}")
+        show.say(f"答 {reply.text}  ({reply.last_token:.1f} s)")
+    show.heading("5. 接下來 Next")
+    for words in (("chat",), ("eval", run.name), ("export", run.name)):
+        show.say(f"  {show.command('-C', folder, *words)}")
+
+
+DEMO_QUESTIONS = ("產品保固多久？", "如何退貨？", "客服電話是什麼？", "今天台北會下雨嗎？")
