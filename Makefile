@@ -6,10 +6,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PAPERS := $(VENV)/.papers
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONWARNINGS := ignore::FutureWarning
 
-.PHONY: demo test dry lint docs clean
+.PHONY: demo test dry lint docs site notebook clean
 
 demo: $(READY)
 	"$(BIN)/python" -m kefu demo
@@ -29,11 +30,23 @@ lint: $(READY)
 docs: $(READY)
 	"$(BIN)/python" docs/make_commands.py
 
+# The papers as a site, in site/: a broken link or anchor ends the build.
+site: $(PAPERS)
+	"$(BIN)/zensical" build --strict --clean
+
+# The notebook from top to bottom, as a reader runs it, on the embedded base: minutes.
+notebook: $(PAPERS)
+	KEFU_NOTEBOOK=1 "$(BIN)/python" -m pytest tests/test_notebook.py
+
+$(PAPERS): $(READY)
+	"$(BIN)/python" -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
+	touch "$(PAPERS)"
+
 # A stamp makes the set-up happen once, and again when the dependencies change.
 $(READY): pyproject.toml constraints.txt
 	"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "kefu needs Python 3.11 or newer: make PYTHON=python3.12")'
 	"$(PYTHON)" -m venv "$(VENV)"
-	"$(BIN)/python" -m pip install --quiet --constraint constraints.txt --editable ".[embedded,dev,llama]"
+	"$(BIN)/python" -m pip install --quiet --constraint constraints.txt --editable ".[embedded,dev,llama,studio]"
 	touch "$(READY)"
 
 clean:
