@@ -14,12 +14,15 @@ from typing import Any
 import click
 import pytest
 
+from kefu import show
 from kefu.cli import cli
+from kefu.errors import RunError
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "kefu"
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
-TOLD = [ROOT / "README.md", ROOT / "README.zh-TW.md", ROOT / "docs" / "troubleshooting.md"]
+GUIDES = sorted((ROOT / "docs" / "guides").glob("*.md"))
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *GUIDES])
+TOLD = [ROOT / "README.md", ROOT / "README.zh-TW.md", ROOT / "docs" / "index.md", *GUIDES]
 """Pages whose `kefu …` lines a reader will type."""
 
 
@@ -154,26 +157,119 @@ def test_every_dependency_has_its_line() -> None:
     assert names == told
 
 
-@pytest.mark.slow
-def test_every_kind_of_error_has_its_heading() -> None:
-    kinds: set[str] = set()
-    found = True
-    classes = [
-        node
+def _error_kinds() -> dict[str, str]:
+    """Every class of kefu's errors, and the one that a reader sees: its nearest public ancestor."""
+    classes = {
+        node.name: [b.id for b in node.bases if isinstance(b, ast.Name)]
         for path in SOURCE.rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.ClassDef)
+    }
+    kinds = {"KefuError": "KefuError"}
+    while more := {
+        name: name if not name.startswith("_") else kinds[base]
+        for name, bases in classes.items()
+        for base in bases
+        if name not in kinds and base in kinds
+    }:
+        kinds |= more
+    return kinds
+
+
+def _template(node: ast.expr) -> str:
+    """The words of a message in the code, with `…` for what is filled in."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    if isinstance(node, ast.JoinedStr):
+        return "".join(_template(value) for value in node.values)
+    if isinstance(node, ast.BinOp):
+        return _template(node.left) + _template(node.right)
+    return "…"
+
+
+def _messages() -> Iterator[tuple[str, str, str]]:
+    """(kind, words, place) of every error that the code can raise with words of its own."""
+    kinds = _error_kinds()
+    for path in sorted(SOURCE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and node.args:
+                name = getattr(node.func, "id", getattr(node.func, "attr", ""))
+                words = _template(node.args[0])
+                if name in kinds and words.strip("… .:`"):
+                    yield kinds[name], words, f"{path.relative_to(ROOT)}:{node.lineno}"
+
+
+def _told_messages(page: str) -> dict[str, list[str]]:
+    """What each part of the troubleshooting guide has in its first column, piece by piece.
+
+    A piece in italics describes a message that has no words of its own."""
+    found: dict[str, list[str]] = {}
+    for part in re.split(r"^## ", read(page), flags=re.MULTILINE)[1:]:
+        cells = re.findall(r"^\| (.+?) \|", part, re.MULTILINE)[2:]
+        found[part.split("\n")[0]] = [
+            piece for cell in cells for piece in cell.split(" · ") if piece[0] != "*"
+        ]
+    return found
+
+
+def _tells(piece: str, words: str) -> bool:
+    return bool(re.search(".*".join(re.escape(p) for p in piece.split("…")), words, re.DOTALL))
+
+
+TROUBLE = ("docs/guides/troubleshooting.md", "docs/guides/troubleshooting.zh-TW.md")
+
+
+@pytest.mark.slow
+def test_every_error_that_kefu_can_raise_has_its_row_under_its_heading() -> None:
+    told = _told_messages(TROUBLE[0])
+    assert told == _told_messages(TROUBLE[1])
+    assert set(_error_kinds().values()) <= set(told)
+    lacking = [
+        f"{place} {kind}: {words}"
+        for kind, words, place in _messages()
+        if not any(_tells(piece, words) for piece in told[kind])
     ]
-    while found:
-        found = False
-        for node in classes:
-            bases = {b.id for b in node.bases if isinstance(b, ast.Name)}
-            if node.name not in kinds and bases & {"KefuError", *kinds}:
-                kinds.add(node.name)
-                found = True
-    kinds = {k for k in kinds if not k.startswith("_")}
-    headings = re.findall(r"^## .*\(`(\w+)`\)$", read("docs/troubleshooting.md"), re.MULTILINE)
-    assert kinds <= set(headings)
+    assert lacking == [], f"write a row for these into {' and '.join(TROUBLE)}"
+
+
+@pytest.mark.slow
+def test_a_row_of_the_troubleshooting_guide_belongs_to_some_message() -> None:
+    words = list(_messages())
+    for kind, pieces in _told_messages(TROUBLE[0]).items():
+        mine = [w for k, w, _ in words if k == kind]
+        for piece in pieces:
+            assert any(_tells(piece, w) for w in mine), f"{kind}: nothing says {piece!r}"
+
+
+def test_a_message_leads_to_a_heading_in_the_reader_s_language(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class _Inner(RunError):
+        pass
+
+    monkeypatch.delenv("LC_ALL", raising=False)
+    monkeypatch.delenv("LC_MESSAGES", raising=False)
+    for tongue, page in (("en_US.UTF-8", TROUBLE[0]), ("zh_TW.UTF-8", TROUBLE[1])):
+        monkeypatch.setenv("LANG", tongue)
+        show.error("A fault.", "A remedy.", _Inner("A fault.", "A remedy.").anchor)
+        link = capsys.readouterr().err.rpartition("more: ")[2].strip()
+        assert link == f"{page}#runerror"
+        assert "\n## RunError\n" in read(page)
+
+
+def test_every_guide_has_its_twin_of_the_same_build() -> None:
+    names = {p.name for p in GUIDES}
+    english = {n for n in names if not n.endswith(".zh-TW.md")}
+    assert {n.replace(".md", ".zh-TW.md") for n in english} == names - english
+    for name in english:
+        one, other = (
+            (ROOT / "docs" / "guides" / n).read_text(encoding="utf-8")
+            for n in (name, name.replace(".md", ".zh-TW.md"))
+        )
+        assert one.count("\n## ") == other.count("\n## "), name
+        assert sorted(re.findall(r"\d+\.\d+ %", one)) == sorted(re.findall(r"\d+\.\d+ %", other))
+        commands = [re.findall(r"`(kefu [a-z]+)", text) for text in (one, other)]
+        assert sorted(commands[0]) == sorted(commands[1]), name
 
 
 # --- the rooms -----------------------------------------------------------------------

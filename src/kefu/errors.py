@@ -14,6 +14,12 @@ class KefuError(Exception):
         self.what = what
         self.fix = fix
 
+    @property
+    def anchor(self) -> str:
+        """Where docs/guides/troubleshooting.md tells more: the heading of the kind of error."""
+        kinds = (kind.__name__ for kind in type(self).__mro__)
+        return next(name for name in kinds if not name.startswith("_")).lower()
+
 
 class FaqError(KefuError):
     """The FAQ file cannot be read, or cannot be understood."""

@@ -33,11 +33,16 @@ def aside(text: str) -> None:
     click.echo(text, err=True)
 
 
-def error(what: str, fix: str) -> None:
-    """What went wrong and what to do about it."""
+def error(what: str, fix: str, anchor: str = "") -> None:
+    """What went wrong and what to do about it, and where the papers tell more."""
     click.echo(f"{click.style('error:', fg='red', bold=True)} {what}", err=True)
     if fix:
         click.echo(f"  {click.style('remedy:', fg='green')} {fix}", err=True)
+    if anchor:
+        said = os.environ.get("LC_ALL") or os.environ.get("LC_MESSAGES") or os.environ.get("LANG")
+        tongue = ".zh-TW" if (said or "").startswith("zh") else ""
+        page = f"docs/guides/troubleshooting{tongue}.md#{anchor}"
+        click.echo(f"  {click.style('more:', dim=True)} {page}", err=True)
 
 
 def heading(text: str) -> None:

@@ -12,11 +12,11 @@ import click
 
 from .. import show
 from ..errors import KefuError
-from . import asking, judging, making, shipping
+from . import asking, judging, making, shipping, studio
 from .base import cli
 from .shipping import DEMO_QUESTIONS
 
-__all__ = ["DEMO_QUESTIONS", "asking", "cli", "judging", "main", "making", "shipping"]
+__all__ = ["DEMO_QUESTIONS", "asking", "cli", "judging", "main", "making", "shipping", "studio"]
 
 
 def main() -> None:
@@ -29,7 +29,7 @@ def main() -> None:
     try:
         cli(standalone_mode=False)
     except KefuError as error:
-        show.error(error.what, error.fix)
+        show.error(error.what, error.fix, error.anchor)
         sys.exit(2)
     except click.exceptions.Abort:
         show.aside("stopped")
