@@ -1,0 +1,94 @@
+"""The studio as an ASGI app: one page a language, and who may come in.
+
+Without a password only this machine's own browser is served, under this machine's own names, so
+that no page elsewhere can reach it. Nothing is fetched from other machines.
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import os
+import shutil
+from importlib.resources import files
+from typing import Any
+from urllib.parse import urlsplit
+
+import gradio as gr
+from fastapi import FastAPI, Request
+from fastapi.responses import PlainTextResponse, RedirectResponse, Response
+
+from ..workspace import Workspace
+from .child import FOLDER
+from .face import Face
+from .page import build
+from .words import LANGUAGES, preferred
+
+LARGEST = 20 * 1024 * 1024
+"""Bytes of an upload."""
+LOCAL = ("127.0.0.1", "localhost", "[::1]")
+FONTS = ("system-ui", "Noto Sans TC", "Noto Sans CJK TC", "Microsoft JhengHei", "sans-serif")
+POLICY = (
+    "default-src 'self' data: blob:; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
+    "style-src 'self' 'unsafe-inline'; connect-src 'self' data: blob:; frame-ancestors 'none'"
+)
+
+
+def app(workspace: Workspace, password: str = "") -> Any:
+    """The studio of a workspace. With `password` it may listen on other addresses too.
+
+    Uploads go to the workspace's folder `.studio` and are removed once they were read.
+    """
+    uploads = workspace.root / FOLDER / "uploads"
+    shutil.rmtree(uploads, ignore_errors=True)
+    os.environ["GRADIO_TEMP_DIR"] = str(uploads)
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    theme = gr.themes.Soft(primary_hue="teal", font=FONTS, radius_size="lg", text_size="lg")
+    css = (files(__package__) / "data" / "studio.css").read_text("utf-8")
+    made = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+
+    @made.middleware("http")
+    async def guard(request: Request, go_on: Any) -> Response:
+        refused = _refused(request, password)
+        answer: Response = refused or await go_on(request)
+        answer.headers["Content-Security-Policy"] = POLICY
+        answer.headers["X-Content-Type-Options"] = "nosniff"
+        return answer
+
+    @made.get("/")
+    def root(request: Request) -> Response:
+        language = preferred(request.headers.get("accept-language", ""))
+        return RedirectResponse(f"/{language}/")
+
+    for language in LANGUAGES:
+        gr.mount_gradio_app(
+            made,
+            build(Face(workspace, language)),
+            f"/{language}",
+            max_file_size=LARGEST,
+            allowed_paths=[str(workspace.root / "exports")],
+            ssr_mode=False,
+            footer_links=[],
+            theme=theme,
+            css=css,
+        )
+    return made
+
+
+def _refused(request: Request, password: str) -> Response | None:
+    host = request.headers.get("host", "")
+    origin = request.headers.get("origin")
+    if origin and urlsplit(origin).netloc != host:
+        return PlainTextResponse("This page may not call the studio.", 403)
+    if not password:
+        name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
+        return None if name in LOCAL else PlainTextResponse("Not this machine's own name.", 403)
+    kind, _, value = request.headers.get("authorization", "").partition(" ")
+    try:
+        given = base64.b64decode(value).decode().partition(":")[2] if kind == "Basic" else ""
+    except ValueError:
+        given = ""
+    if hmac.compare_digest(given.encode(), password.encode()):
+        return None
+    ask = {"WWW-Authenticate": 'Basic realm="kefu studio", charset="UTF-8"'}
+    return PlainTextResponse("A password is needed.", 401, ask)
