@@ -3,10 +3,11 @@
     python bench/good_pairs.py [--faq FAQ] [--rows 10] [--copies 10] [--steps 40]
 
 The good file: each row's question and half of its wordings. The bad one: each row's question ten
-times over, with a politeness or a mark changed, and in two of the ten an outdated figure in the
-answer. Both are trained for the same steps without wordings by rule, and asked the other half of the
-wordings, every question answered. What it does not show: which of the two faults of the bad file
-does the harm; and the sample has few questions. Prints one line a file and what `check` says of it.
+times over, with another politeness around it, and in two of the ten an outdated figure in the
+answer. Both are trained for the same steps without wordings by rule, and asked the other half of
+the wordings, every question answered. What it does not show: which of the two faults of the bad
+file does the harm; and the sample has few questions. Prints one line a file, with what `check`
+says of it.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ from kefu.records import ExamQuestion, Faq
 from kefu.settings import Settings
 from kefu.workspace import Workspace
 
-POLITE = ("{}", "請問{}", "{}謝謝", "您好，{}", "想請問{}", "{}？", "不好意思，{}", "{}呢", "請教{}",
-          "你好{}")  # fmt: skip
+POLITE = (
+    "{}", "請問{}", "{}謝謝", "您好，{}", "想請問{}", "{}，急", "不好意思，{}", "{}呢", "請教{}", "你好{}",
+)  # fmt: skip
 OUTDATED = (3, 7)
 """Which copies of a row have another figure in their answer."""
 
