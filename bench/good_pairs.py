@@ -28,7 +28,8 @@ from kefu.settings import Settings
 from kefu.workspace import Workspace
 
 POLITE = (
-    "{}", "請問{}", "{}謝謝", "您好，{}", "想請問{}", "{}，急", "不好意思，{}", "{}呢", "請教{}", "你好{}",
+    "{}", "請問{}", "{}謝謝", "您好，{}", "想請問{}", "{}，急",
+    "不好意思，{}", "{}呢", "請教{}", "你好{}",
 )  # fmt: skip
 OUTDATED = (3, 7)
 """Which copies of a row have another figure in their answer."""
