@@ -68,9 +68,10 @@ def refused(done: Done, *words: str) -> None:
     """Exit code 2, what is wrong and what to do, in sentences; and no traceback."""
     assert done.code == 2, done
     assert "Traceback" not in done.err
-    what, remedy = done.err.strip().splitlines()[-2:]
+    what, remedy, more = done.err.strip().splitlines()[-3:]
     assert what.startswith("error: ") and what.endswith(".")
     assert remedy.startswith("  remedy: ") and len(remedy) > 20
+    assert more.startswith("  more: docs/guides/troubleshooting")
     for word in words:
         assert word in done.err
 
