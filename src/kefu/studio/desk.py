@@ -25,7 +25,7 @@ FOLDER = "studio"
 WORDINGS = 5
 """Wordings that a question is filled up to, for a person to read; see the design's figures."""
 YES = ("yes", "y", "1", "true", "是", "✓", "v", "x")
-SIGNS = {"stop": "⛔", "warn": "⚠️", "note": "💡"}
+SIGNS = {"stop": "✗", "warn": "▲", "note": "●"}
 
 
 def on_desk(workspace: Workspace) -> Path | None:

@@ -47,9 +47,9 @@ def told(work: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return work(self, *given)
         except KefuError as error:
-            text = escape(f"{error.what} {error.fix}")
             title = self.say(type(error).__name__)
-            raise gr.Error(text, duration=None, title=title, print_exception=False) from None
+            gr.Warning(f"<b>{title}</b><br>{escape(error.what)}<br>{escape(error.fix)}", None)
+            return gr.skip()
 
     return wrapped
 
@@ -79,7 +79,7 @@ class Face:
             desk.take_in(self.workspace, Path(path))
         finally:
             Path(path).unlink(missing_ok=True)  # the table on the desk is all that is kept
-        return (*self._shown(), None)
+        return self._shown()
 
     @told
     def sampled(self) -> Any:
@@ -330,15 +330,14 @@ class Face:
             self.say("file_go_on", file.stem if file else ""), visible=file is not None
         )
         page = {"train": 3, "eval": 4, "export": 7}[job.kind] if job and busy else 0
-        lists = self.lists()
         return (
             again,
             gr.Walkthrough(selected=page),
             gr.Timer(active=busy),
             *self.tick(),
-            *lists,
+            *self.lists(),
             self.live(),
-            gr.Row(visible=lists[0].value is not None),
+            gr.Row(visible=any(r.finished for r in self.workspace.runs())),
         )
 
 

@@ -12,6 +12,7 @@ from .words import LANGUAGES
 
 FILES = [".csv", ".tsv", ".xlsx", ".xlsm", ".json", ".jsonl", ".md", ".txt"]
 DIAL = ("quick", "normal", "thorough")
+SCROLL = "() => document.getElementById('findings')?.scrollIntoView({behavior: 'smooth'})"
 FORMS = ("zip", "adapter", "merged", "gguf", "ollama")
 
 
@@ -28,13 +29,16 @@ def build(face: Face) -> Any:
         with gr.Walkthrough(selected=0) as steps:
             with gr.Step(say("step1"), id=0):
                 gr.Markdown(say("file_lead"))
-                upload = gr.File(label=say("file_drop"), file_types=FILES, elem_id="upload")
+                upload = gr.File(
+                    label=say("file_drop"), file_types=FILES, elem_id="upload", height=150
+                )
                 with gr.Row():
                     sample = gr.Button(say("file_sample"), elem_id="sample")
                     again = gr.Button(visible=False, elem_id="again")
                 with gr.Row(visible=False) as shortcuts:
+                    gr.Markdown(say("file_jump"))
                     jumps = [
-                        gr.Button(say(f"step{n}"), size="sm", elem_id=f"jump{n}")
+                        gr.Button(say(f"step{n}"), size="sm", min_width=70, elem_id=f"jump{n}")
                         for n in (5, 6, 7, 8)
                     ]
                 with gr.Column(visible=False) as below:
@@ -47,7 +51,7 @@ def build(face: Face) -> Any:
                         interactive=True,
                         wrap=True,
                         static_columns=[0],
-                        column_widths=[130, 230, 330, 230, 90, 90],
+                        column_widths=[110, 190, 300, 220, 80, 80],
                         max_height=520,
                         elem_id="table",
                     )
@@ -110,7 +114,7 @@ def build(face: Face) -> Any:
                     examine = gr.Button(say("exam_start"), variant="primary", elem_id="examine")
                 exam = gr.HTML(elem_id="exam")
                 report = gr.HTML(elem_id="report")
-                to_two = gr.Button(say("exam_next"), elem_id="to-two")
+                to_two = gr.Button(say("exam_next"), variant="primary", elem_id="to-two")
             with gr.Step(say("step6"), id=5):
                 gr.Markdown(say("two_lead"))
                 with gr.Row():
@@ -130,7 +134,7 @@ def build(face: Face) -> Any:
                     ]
                 compare = gr.Button(say("two_exam"), elem_id="compare")
                 difference = gr.HTML(elem_id="difference")
-                to_chat = gr.Button(say("step7"), elem_id="to-chat")
+                to_chat = gr.Button(say("two_next"), elem_id="to-chat")
             with gr.Step(say("step7"), id=6):
                 gr.Markdown(say("chat_lead"))
                 talker = gr.Dropdown([], label=say("version"))
@@ -162,7 +166,7 @@ def build(face: Face) -> Any:
         told = [live, chart, stop, resume, to_exam, exam, export_state, get]
         lists = [examinee, a, b, talker, packed]
         begun = [steps, clock, *told]
-        upload.upload(face.uploaded, upload, [*shown, upload])
+        upload.upload(face.uploaded, upload, shown).then(lambda: None, None, upload, js=SCROLL)
         sample.click(face.sampled, None, shown)
         again.click(face.went_on, None, shown)
         save.click(face.saved, table, shown)

@@ -90,12 +90,13 @@ def training(steps: Sequence[Step], say: Say) -> str:
     now = steps[-1]
     part = [s for s in steps if s.step > now.step - 20 and s.seconds <= now.seconds]
     each = (now.seconds - part[0].seconds) / max(1, now.step - part[0].step)
+    left = time(each * (now.of - now.step), say) if len(part) > 1 else "…"
     bar = f'<div class="k-bar"><i style="width:{100 * now.step / now.of:.1f}%"></i></div>'
     return bar + cards(
         (
             (say("f_step"), f"{now.step} / {now.of}"),
             (say("f_loss"), f"{now.loss:.4f}"),
-            (say("f_left"), time(each * (now.of - now.step), say)),
+            (say("f_left"), left),
             (say("f_memory"), f"{now.memory / GIB:.1f} GiB"),
             (say("f_rate"), f"{now.learning_rate:.1e}"),
         )
