@@ -68,7 +68,7 @@ def save(file: Path, rows: Sequence[Sequence[Any]]) -> None:
 
 
 def table(faq: Faq, findings: Sequence[Finding], say: Say) -> list[list[str]]:
-    """Rows for the browser: what was found, question, answer, wordings, topic, must be right."""
+    """Rows for the browser: row and what was found, question, answer, wordings, topic, must."""
     found: dict[int, dict[str, None]] = {}
     for finding in findings:
         for origin in finding.origins:
@@ -77,7 +77,7 @@ def table(faq: Faq, findings: Sequence[Finding], say: Say) -> list[list[str]]:
     pairs = sorted((*faq.pairs, *faq.incomplete), key=lambda p: p.origin.row)
     return [
         [
-            "\n".join(found.get(p.origin.row, ("✓",))),
+            f"{p.origin.row}  " + " ".join(found.get(p.origin.row, ("✓",))),
             p.question,
             p.answer,
             "|".join(p.wordings),

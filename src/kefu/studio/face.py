@@ -158,11 +158,11 @@ class Face:
     # --- what is under way -----------------------------------------------------------
 
     def tick(self) -> tuple[Any, ...]:
-        """live, chart, stop, resume, to the exam, exam's progress, export's progress, download"""
+        """live, chart, stop, resume, to exam; exam and its stop; export and its download"""
         job = child.last(self.workspace)
         if job is None:
             none = pictures.note(self.say("train_none"))
-            return none, None, *_buttons(False, False, False), "", "", _hidden()
+            return none, None, *_visible(0, 0, 0), "", *_visible(0), "", _hidden()
         busy = child.runs(job)
         wrong = "" if busy else child.complaint(self.workspace)
         live, chart, buttons = self._training(job, busy, wrong)
@@ -176,7 +176,7 @@ class Face:
                 export = pictures.note(wrong, "stop") if wrong else pictures.note(made, "good")
         ready = job.out.endswith(".zip") and not busy and not wrong
         get = gr.DownloadButton(value=job.out, visible=True) if ready else _hidden()
-        return live, chart, *buttons, exam, export, get
+        return live, chart, *buttons, exam, *_visible(busy and job.kind == "eval"), export, get
 
     def _training(self, job: child.Job, busy: bool, wrong: str) -> tuple[Any, Any, Any]:
         folder = RunFolder(self.workspace.runs_folder / job.run)
@@ -196,7 +196,7 @@ class Face:
             live += pictures.note(wrong, "stop")
         halted = bool(steps) and not busy and not folder.finished
         done = folder.finished and not busy
-        return live, chart, _buttons(busy, halted, done)
+        return live, chart, _visible(busy and job.kind == "train", halted, done)
 
     def _examining(self, run: str) -> str:
         folder = self.workspace.run(run)
@@ -329,7 +329,9 @@ class Face:
         again = gr.Button(
             self.say("file_go_on", file.stem if file else ""), visible=file is not None
         )
-        page = {"train": 3, "eval": 4, "export": 7}[job.kind] if job and busy else 0
+        halted = bool(job and any(RunFolder(self.workspace.runs_folder / job.run).steps()))
+        halted = halted and job is not None and not self.workspace.run(job.run).finished
+        page = {"train": 3, "eval": 4, "export": 7}[job.kind] if job and (busy or halted) else 0
         return (
             again,
             gr.Walkthrough(selected=page),
@@ -341,8 +343,8 @@ class Face:
         )
 
 
-def _buttons(stop: bool, resume: bool, exam: bool) -> tuple[Any, Any, Any]:
-    return gr.Button(visible=stop), gr.Button(visible=resume), gr.Button(visible=exam)
+def _visible(*shown: object) -> tuple[Any, ...]:
+    return tuple(gr.Button(visible=bool(one)) for one in shown)
 
 
 def _hidden() -> Any:

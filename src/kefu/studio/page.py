@@ -113,6 +113,7 @@ def build(face: Face) -> Any:
                     examinee = gr.Dropdown([], label=say("version"), scale=3)
                     examine = gr.Button(say("exam_start"), variant="primary", elem_id="examine")
                 exam = gr.HTML(elem_id="exam")
+                exam_stop = gr.Button(say("train_stop"), visible=False, elem_id="exam-stop")
                 report = gr.HTML(elem_id="report")
                 to_two = gr.Button(say("exam_next"), variant="primary", elem_id="to-two")
             with gr.Step(say("step6"), id=5):
@@ -163,7 +164,7 @@ def build(face: Face) -> Any:
                 get = gr.DownloadButton(say("live_get"), visible=False, elem_id="get")
 
         shown = [findings, table, below]
-        told = [live, chart, stop, resume, to_exam, exam, export_state, get]
+        told = [live, chart, stop, resume, to_exam, exam, exam_stop, export_state, get]
         lists = [examinee, a, b, talker, packed]
         begun = [steps, clock, *told]
         upload.upload(face.uploaded, upload, shown).then(lambda: None, None, upload, js=SCROLL)
@@ -176,7 +177,7 @@ def build(face: Face) -> Any:
         skip.click(partial(face.to_plan, []), dial, planned)
         gr.on([dial.input, count.change], face.planned, [dial, count], [plan, numbers])
         start.click(face.train, [dial, count, name], begun)
-        stop.click(face.stop)
+        gr.on([stop.click, exam_stop.click], face.stop)
         resume.click(face.resume, None, begun)
         clock.tick(face.beat, None, [*told, report, *lists, clock], show_progress="hidden")
         to_exam.click(partial(face.examine, None), None, [*begun, report])
