@@ -1,6 +1,6 @@
 """Walks the whole studio in a browser without a screen, and keeps pictures of every step.
 
-    python bench/walk.py --faq FILE [--base FOLDER] [--steps N] [--language zh-TW] [--phone]
+    python bench/walk.py --faq FILE [--base FOLDER] [--language en] [--phone] [--halt]
 
 Starts `kefu studio` on a folder of its own, goes from the file to the packed bot as a shop owner
 would, counts the clicks up to the exam's report, and writes every address that was asked for
@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
+MOST_CLICKS = 8
 SHOTS = Path(__file__).resolve().parents[1] / "artifacts" / "studio"
 
 
@@ -141,11 +142,19 @@ class Walk:
         self.see("#plan .k-card", 120)
         self.picture("plan")
 
-    def to_report(self, seconds: float = 1800) -> None:
-        """From the plan through training and exam to the report."""
+    def to_report(self, seconds: float = 1800, halt: bool = False) -> None:
+        """From the plan through training and exam to the report; with `halt` the training is
+        stopped, the page opened anew, and the training taken up again."""
         self.click("#start")
         self.see("#live .k-bar", seconds)
         self.picture("training")
+        if halt:
+            self.click("#stop")
+            self.see("#resume", seconds)
+            self.picture("stopped")
+            self.page.goto(self.address)
+            self.click("#resume", seconds)
+            self.see("#stop", seconds)
         self.see("#to-exam", seconds)
         self.picture("trained")
         self.click("#to-exam")
@@ -191,6 +200,7 @@ def main() -> None:
     parser.add_argument("--phone", action="store_true")
     parser.add_argument("--question", default="買錯了可以退嗎？")
     parser.add_argument("--thorough", default="quick")
+    parser.add_argument("--halt", action="store_true", help="Stop the training and resume it.")
     asked = parser.parse_args()
     size = "phone" if asked.phone else "desktop"
     with tempfile.TemporaryDirectory() as place:
@@ -202,9 +212,11 @@ def main() -> None:
             walk = Walk(page, address, SHOTS / f"{asked.language}-{size}")
             begun = time.time()
             walk.to_plan(asked.faq.resolve())
-            walk.to_report()
+            walk.to_report(halt=asked.halt)
             print(f"clicks from the file to the report: {walk.clicks}")
             print(f"seconds: {time.time() - begun:.0f}")
+            if not asked.halt and walk.clicks > MOST_CLICKS:
+                raise SystemExit(f"That is more than {MOST_CLICKS}.")
             walk.to_the_end(asked.question)
             print(f"clicks to the packed bot: {walk.clicks}")
             print(f"addresses asked for elsewhere: {walk.elsewhere or 'none'}")

@@ -79,8 +79,8 @@ def test_only_ticked_wordings_are_taken_as_they_were_corrected(workspace: Worksp
     file = desk.sample(workspace)
     offered = desk.proposals(workspace, file)
     assert len(offered) >= 5
-    question = offered[0][1]
-    rows = [[True, question, "我改過的問法"], *([False, *row[1:]] for row in offered[1:])]
+    question = offered[0][2]
+    rows = [[True, "我改過的問法", question], *([False, *row[1:]] for row in offered[1:])]
     before = {p.question: p.wordings for p in desk.checked(workspace, file)[0].pairs}
     desk.accept(file, rows)
     after = {p.question: p.wordings for p in desk.checked(workspace, file)[0].pairs}

@@ -101,16 +101,16 @@ def checked(workspace: Workspace, file: Path) -> tuple[Faq, list[Finding]]:
 
 
 def proposals(workspace: Workspace, file: Path) -> list[list[Any]]:
-    """Wordings to read: whether to use it, the question, the wording."""
+    """Wordings to read: whether to use it, the wording, the question."""
     made = reword(read(file), per_pair=WORDINGS, seed=workspace.settings().seed)
-    return [[True, r.pair_question, r.wording] for r in made]
+    return [[True, r.wording, r.pair_question] for r in made]
 
 
 def accept(file: Path, rows: Sequence[Sequence[Any]]) -> None:
     """Writes the ticked wordings into the table."""
     kept = [
         Rewording(str(question), str(wording).strip(), ())
-        for use, question, wording in rows
+        for use, wording, question in rows
         if use in (True, "true", "True") and str(wording or "").strip()
     ]
     if kept:

@@ -30,7 +30,7 @@ def build(face: Face) -> Any:
             with gr.Step(say("step1"), id=0):
                 gr.Markdown(say("file_lead"))
                 upload = gr.File(
-                    label=say("file_drop"), file_types=FILES, elem_id="upload", height=150
+                    label=say("file_drop"), file_types=FILES, elem_id="upload", height=190
                 )
                 with gr.Row():
                     sample = gr.Button(say("file_sample"), elem_id="sample")
@@ -51,7 +51,7 @@ def build(face: Face) -> Any:
                         interactive=True,
                         wrap=True,
                         static_columns=[0],
-                        column_widths=[110, 190, 300, 220, 80, 80],
+                        column_widths=[110, 190, 310, 230, 80, 80],
                         max_height=520,
                         elem_id="table",
                     )
@@ -64,13 +64,13 @@ def build(face: Face) -> Any:
                 gr.Markdown(say("word_lead"))
                 none = gr.HTML()
                 words = gr.Dataframe(
-                    headers=[say("word_keep"), say("col_question"), say("word_new")],
+                    headers=[say("word_keep"), say("word_new"), say("col_question")],
                     datatype=["bool", "str", "str"],
                     type="array",
                     interactive=True,
                     wrap=True,
-                    static_columns=[1],
-                    column_widths=[70, 300, 300],
+                    static_columns=[2],
+                    column_widths=[70, 400, 510],
                     max_height=520,
                     elem_id="words",
                 )
