@@ -199,7 +199,7 @@ def main() -> None:
     parser.add_argument("--language", default="zh-TW", choices=["zh-TW", "en"])
     parser.add_argument("--phone", action="store_true")
     parser.add_argument("--question", default="買錯了可以退嗎？")
-    parser.add_argument("--thorough", default="quick")
+    parser.add_argument("--thorough", default="quick", choices=["quick", "normal", "thorough"])
     parser.add_argument("--halt", action="store_true", help="Stop the training and resume it.")
     asked = parser.parse_args()
     size = "phone" if asked.phone else "desktop"

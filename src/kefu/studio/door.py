@@ -27,6 +27,7 @@ from .words import LANGUAGES, preferred
 LARGEST = 20 * 1024 * 1024
 """Bytes of an upload."""
 LOCAL = ("127.0.0.1", "localhost", "[::1]")
+FULL = "磁碟滿了，請先清出空間。The disk is full: free some space first."
 FONTS = ("system-ui", "Noto Sans TC", "Noto Sans CJK TC", "Microsoft JhengHei", "sans-serif")
 POLICY = (
     "default-src 'self' data: blob:; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
@@ -51,6 +52,8 @@ def app(workspace: Workspace, password: str = "") -> Any:
     async def guard(request: Request, go_on: Any) -> Response:
         refused = _refused(request, password)
         answer: Response = refused or await go_on(request)
+        if answer.status_code == 500 and shutil.disk_usage(workspace.root).free < LARGEST:
+            answer = PlainTextResponse(FULL, 507)
         answer.headers["Content-Security-Policy"] = POLICY
         answer.headers["X-Content-Type-Options"] = "nosniff"
         return answer

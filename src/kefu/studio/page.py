@@ -201,7 +201,7 @@ def build(face: Face) -> Any:
             [chat, turns, asked],
             **one,
         )
-        anew.click(lambda: ([], []), None, [chat, turns])
+        gr.on([anew.click, chat.clear], lambda: ([], []), None, [chat, turns])
         release.click(face.release, packed, out)
         back.click(face.back, None, out)
         export.click(face.export, [packed, form], begun)
