@@ -12,11 +12,13 @@ import click
 
 from .. import show
 from ..errors import KefuError
-from . import asking, judging, making, shipping, studio
+from . import asking, judging, making, serving, shipping, studio
 from .base import cli
 from .shipping import DEMO_QUESTIONS
 
-__all__ = ["DEMO_QUESTIONS", "asking", "cli", "judging", "main", "making", "shipping", "studio"]
+__all__ = [
+    "DEMO_QUESTIONS", "asking", "cli", "judging", "main", "making", "serving", "shipping", "studio",
+]  # fmt: skip
 
 
 def main() -> None:

@@ -1,0 +1,94 @@
+"""The server behind OpenAI's protocol."""
+
+from __future__ import annotations
+
+import logging
+
+import click
+
+from .. import releases, show
+from ..errors import SettingsError
+from ..workspace import Workspace
+from .base import EXAMPLES, cli
+
+LOCAL = ("127.0.0.1", "localhost", "::1")
+FOLDER = ".serve"
+
+
+@cli.command(epilog=EXAMPLES + "kefu serve first --port 8000")
+@click.argument("run", required=False)
+@click.option("--mode", type=click.Choice(["sample", "free", "locked", "verbatim"]))
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=8000, show_default=True, help="Port to listen on.")
+@click.option("--new-key", is_flag=True, help="Make an API key, show it once, and end.")
+@click.option("--origin", multiple=True, help="A web site that may call or frame the chat.")
+@click.option("--per-minute", default=60, show_default=True, help="Questions of one client.")
+@click.option("--waiting", default=64, show_default=True, help="Questions that may wait.")
+@click.option("--keep-days", default=90, show_default=True, help="Days that the log is kept.")
+@click.option(
+    "--redact/--no-redact",
+    default=True,
+    help="Black out phones, mails and card numbers in the log.",
+)
+@click.pass_obj
+def serve(
+    workspace: Workspace,
+    run: str | None,
+    mode: str | None,
+    host: str,
+    port: int,
+    new_key: bool,
+    origin: tuple[str, ...],
+    per_minute: int,
+    waiting: int,
+    keep_days: int,
+    redact: bool,
+) -> None:
+    """Serve a run over OpenAI's protocol, with a chat page and a widget.
+
+    Without RUN the one that is released, else the newest. Listening elsewhere than on this
+    machine needs an API key.
+    """
+    try:
+        import uvicorn
+
+        from ..serve import Engine, Keys, Limits, Log, app
+    except ImportError as error:
+        raise SettingsError(
+            f"The server's packages are not here ({error.name}).",
+            "Install them: `pip install 'kefu[serve]'`.",
+        ) from None
+    keys = Keys(workspace.root / FOLDER / "keys.json")
+    if new_key:
+        click.echo(keys.new())
+        show.aside("Keep it: only its digest is stored.")
+        return
+    local = host in LOCAL
+    if not local and not keys:
+        raise SettingsError(
+            f"On {host} others can reach the server, and there is no API key.",
+            "Make one: `kefu serve --new-key`, or leave --host out.",
+        )
+    folder = workspace.run(run or _released(workspace))
+    engine = Engine(folder.path, mode=mode, waiting=waiting)  # type: ignore[arg-type]
+    log = Log(workspace.root / FOLDER / "log.sqlite", days=keep_days, redact=redact)
+    limits = Limits(minute=per_minute, origins=origin, local=local)
+    show.say(f"{folder.name} answers at http://{host}:{port}/ (Ctrl-C ends it).")
+    logging.basicConfig(level=logging.WARNING)
+    # Without an access log: a line of it would hold what customers send in addresses.
+    uvicorn.run(
+        app(engine, log, limits, keys),
+        host=host,
+        port=port,
+        log_level="warning",
+        access_log=False,
+        limit_concurrency=512,
+        timeout_keep_alive=15,
+        timeout_graceful_shutdown=60,
+        server_header=False,
+    )
+
+
+def _released(workspace: Workspace) -> str | None:
+    out = releases.current(workspace)
+    return out.run if out else None

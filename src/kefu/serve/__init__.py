@@ -1,0 +1,12 @@
+"""serve: a run behind OpenAI's protocol, with a chat page, a widget and a log of what was asked.
+
+`app(engine, log, limits, keys)` makes the web application; `Engine` answers in a child process.
+Knows nothing of training or exams, and loads no model itself.
+"""
+
+from .door import Limits, app
+from .engine import Engine
+from .keys import Keys
+from .log import Log
+
+__all__ = ["Engine", "Keys", "Limits", "Log", "app"]

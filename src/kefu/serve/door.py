@@ -1,0 +1,297 @@
+"""app(engine, log, limits, keys): the web application over one engine.
+
+Streaming sends an answer in pieces after it was made and checked: in `verbatim` and `locked`
+nothing may be shown that can still be taken back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+from fastapi import Depends, FastAPI, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException as AnyHTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from .engine import Busy, Down, Engine, Told
+from .guard import Guard
+from .keys import Keys, Rate
+from .log import Log
+from .protocol import ChatRequest, Error, Vote, error
+
+PAGES = {
+    "": ("chat.html", "text/html"),
+    "chat.css": ("chat.css", "text/css"),
+    "chat.js": ("chat.js", "text/javascript"),
+    "widget.js": ("widget.js", "text/javascript"),
+}
+_PIECE = re.compile(r"[\x20-\x7e]+\s*|.{1,4}", re.S)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one client may cost."""
+
+    size: int = 64_000
+    """Bytes of a request."""
+    arrive: float = 10.0
+    """Seconds in which a request must have arrived."""
+    answer: float = 60.0
+    """Seconds that an answer may take, the wait for its turn included."""
+    minute: int = 60
+    """Questions a minute of one client."""
+    origins: tuple[str, ...] = ()
+    """Other web sites that may call, such as https://shop.example."""
+    local: bool = True
+    """Listens on this machine only."""
+
+
+class _Counts:
+    """What /metrics shows."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.all = CollectorRegistry()
+        self.asked = Counter(
+            "kefu_questions", "Questions by what came of them", ["outcome"], registry=self.all
+        )
+        self.seconds = Histogram(
+            "kefu_answer_seconds", "From question to answer", registry=self.all
+        )
+        for name, what, of in (
+            ("kefu_waiting", "Questions in the queue", lambda: engine.waiting),
+            ("kefu_ready", "1 when the engine answers", lambda: float(engine.ready)),
+            ("kefu_engine_restarts", "Engines that were replaced", lambda: engine.restarts),
+        ):
+            Gauge(name, what, registry=self.all).set_function(of)
+
+
+def app(engine: Engine, log: Log, limits: Limits, keys: Keys) -> FastAPI:
+    """The application. Starts `engine` with it, and closes engine and log at its end.
+
+    A key is asked for when `keys` holds one.
+    """
+
+    @asynccontextmanager
+    async def life(_: FastAPI) -> AsyncIterator[None]:
+        engine.start()
+        yield
+        await run_in_threadpool(engine.close)
+        log.close()
+
+    refusals: dict[int | str, dict[str, Any]] = {
+        code: {"model": Error} for code in (400, 401, 403, 404, 408, 413, 429, 500, 503, 504)
+    }
+    made = FastAPI(title="kefu", lifespan=life, responses=refusals, docs_url=None, redoc_url=None)
+    counts, rate = _Counts(engine), Rate(limits.minute)
+    name = engine.run.name
+
+    def known(request: Request) -> None:
+        key = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
+        client = request.client.host if request.client else ""
+        if keys and not keys.holds(key):
+            wait = wrong.wait(client)
+            if wait:
+                raise _later(wait, "Too many wrong keys.")
+            raise HTTPException(401, "The API key is missing or wrong.")
+
+    def paced(request: Request) -> None:
+        wait = rate.wait(request.client.host if request.client else "")
+        if wait:
+            raise _later(wait, "Too many questions in a minute.")
+
+    wrong = Rate(30)
+
+    @made.get("/health")
+    async def health() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @made.get("/ready")
+    async def ready() -> dict[str, str]:
+        if not engine.ready:
+            raise HTTPException(503, engine.fault or "The model is being loaded.")
+        return {"status": "ready"}
+
+    @made.get("/metrics", dependencies=[Depends(known)])
+    async def metrics() -> Response:
+        return Response(generate_latest(counts.all), media_type="text/plain; version=0.0.4")
+
+    @made.get("/v1/models", dependencies=[Depends(known)])
+    async def models() -> dict[str, Any]:
+        one = {"id": name, "object": "model", "created": 0, "owned_by": "kefu"}
+        return {"object": "list", "data": [one]}
+
+    @made.post("/v1/chat/completions", dependencies=[Depends(known), Depends(paced)])
+    async def chat(asked: ChatRequest) -> Any:
+        number = f"chatcmpl-{uuid.uuid4().hex}"
+        try:
+            question, history = asked.asked()
+        except ValueError as fault:
+            raise HTTPException(400, str(fault)) from None
+        begun = time.perf_counter()
+        try:
+            told = await asyncio.wait_for(
+                asyncio.wrap_future(engine.ask(question, history)), limits.answer
+            )
+        except Busy:
+            counts.asked.labels("busy").inc()
+            raise _later(1.0, "Too many questions wait already.") from None
+        except (Down, TimeoutError) as fault:
+            counts.asked.labels("failed").inc()
+            await run_in_threadpool(log.add, number, question, "", failed=True)
+            if isinstance(fault, TimeoutError):
+                raise HTTPException(504, "The answer took too long.") from None
+            raise HTTPException(503, "The engine ended; ask again.", {"Retry-After": "3"}) from None
+        reply = told.reply
+        counts.seconds.observe(time.perf_counter() - begun)
+        counts.asked.labels("handed_over" if reply.handed_over else "answered").inc()
+        await run_in_threadpool(
+            log.add,
+            number,
+            question,
+            reply.text,
+            handed_over=reply.handed_over,
+            confidence=reply.confidence,
+            source=reply.source,
+        )
+        if asked.stream:
+            usage = bool(asked.stream_options and asked.stream_options.include_usage)
+            return StreamingResponse(
+                _events(number, name, told, usage), media_type="text/event-stream"
+            )
+        message = {"role": "assistant", "content": reply.text}
+        choice = {"index": 0, "message": message, "finish_reason": _end(told)}
+        return {
+            **_head(number, name, "chat.completion"),
+            "choices": [choice],
+            "usage": _usage(told),
+            "kefu": _about(told),
+        }
+
+    @made.post("/v1/feedback", dependencies=[Depends(known), Depends(paced)])
+    async def feedback(vote: Vote) -> dict[str, str]:
+        if not await run_in_threadpool(
+            log.vote, vote.id.encode("utf-8", "replace").decode(), vote.vote
+        ):
+            raise HTTPException(404, "Nothing was answered under this id.")
+        return {"status": "thanks"}
+
+    for path, (file, kind) in PAGES.items():
+        made.get(f"/{path}", include_in_schema=False)(_page(file, kind, limits))
+
+    made.add_exception_handler(RequestValidationError, _malformed)
+    made.add_exception_handler(AnyHTTPException, _refused)
+    made.add_exception_handler(Exception, _broken)
+    if limits.origins:
+        made.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(limits.origins),
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type"],
+        )
+    made.add_middleware(
+        Guard,
+        size=limits.size,
+        seconds=limits.arrive,
+        origins=limits.origins,
+        local=limits.local,
+    )
+    return made
+
+
+def _later(wait: float, why: str) -> HTTPException:
+    return HTTPException(429, why, {"Retry-After": str(int(wait) + 1)})
+
+
+def _head(number: str, name: str, kind: str) -> dict[str, Any]:
+    return {"id": number, "object": kind, "created": int(time.time()), "model": name}
+
+
+def _usage(told: Told) -> dict[str, int]:
+    asked, made = told.prompt_tokens, told.completion_tokens
+    return {"prompt_tokens": asked, "completion_tokens": made, "total_tokens": asked + made}
+
+
+def _about(told: Told) -> dict[str, Any]:
+    reply = told.reply
+    return {
+        "handed_over": reply.handed_over,
+        "confidence": reply.confidence,
+        "source": reply.source,
+    }
+
+
+def _end(told: Told) -> str:
+    return "stop" if told.reply.stopped else "length"
+
+
+async def _events(number: str, name: str, told: Told, usage: bool) -> AsyncIterator[str]:
+    head = _head(number, name, "chat.completion.chunk")
+
+    def event(delta: dict[str, str], end: str | None = None, **more: Any) -> str:
+        choice = {"index": 0, "delta": delta, "finish_reason": end}
+        data = json.dumps({**head, "choices": [choice], **more}, ensure_ascii=False)
+        return f"data: {data}\n\n"
+
+    yield event({"role": "assistant", "content": ""})
+    for piece in _PIECE.findall(told.reply.text):
+        yield event({"content": piece})
+    yield event({}, _end(told), kefu=_about(told))
+    if usage:
+        data = {**head, "choices": [], "usage": _usage(told)}
+        yield f"data: {json.dumps(data)}\n\n"
+    yield "data: [DONE]\n\n"
+
+
+def _page(file: str, kind: str, limits: Limits) -> Any:
+    text = files("kefu.serve").joinpath("data", file).read_text(encoding="utf-8")
+    frames = " ".join(("'self'", *limits.origins))
+    headers = {
+        "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+        f"connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors {frames}",
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
+    }
+
+    async def page() -> Response:
+        return Response(text, media_type=kind, headers=headers)
+
+    return page
+
+
+async def _malformed(_: Request, fault: Exception) -> JSONResponse:
+    assert isinstance(fault, RequestValidationError)
+    first = fault.errors()[0]
+    where = ".".join(str(part) for part in first["loc"] if part != "body")
+    message = f"{where or 'The request'}: {first['msg']}"
+    body = error(
+        message.encode("utf-8", "replace").decode(),
+        "invalid_request_error",
+        param=where.encode("utf-8", "replace").decode() or None,
+    )
+    return JSONResponse(body, 400)
+
+
+async def _refused(_: Request, fault: Exception) -> JSONResponse:
+    assert isinstance(fault, AnyHTTPException)
+    kind = {401: "authentication_error", 429: "rate_limit_error"}.get(
+        fault.status_code,
+        "server_error" if fault.status_code >= 500 else "invalid_request_error",
+    )
+    body = error(str(fault.detail), kind, code=kind if fault.status_code in (401, 429) else None)
+    return JSONResponse(body, fault.status_code, dict(fault.headers or {}))
+
+
+async def _broken(_: Request, __: Exception) -> JSONResponse:
+    return JSONResponse(error("The server made a mistake.", "server_error"), 500)

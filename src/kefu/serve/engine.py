@@ -1,0 +1,199 @@
+"""The bot in a child process: waiting questions are answered together; a dead child is replaced.
+
+Only the child imports torch. Knows nothing of HTTP. What it does not do: replies come whole, in
+`free` and `sample` too.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import queue
+import signal
+import threading
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from ..errors import KefuError
+from ..records import Mode, Reply, Turn
+
+BATCH = 32
+"""Questions that are answered at one time: as many as the bot takes on a CPU."""
+HUNG = 120.0
+"""Seconds after which a child that says nothing is ended and replaced."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A reply and what it cost, in tokens of the run's own tokenizer."""
+
+    reply: Reply
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class Busy(Exception):
+    """As many questions wait as may wait."""
+
+
+class Down(Exception):
+    """The child ended, or failed, while it had the question."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    question: str
+    history: tuple[Turn, ...]
+    told: Future[Told]
+
+
+class Engine:
+    """Answers questions of one run. `start` it once; `close` ends the child."""
+
+    def __init__(self, run: Path, *, mode: Mode | None = None, waiting: int = 64) -> None:
+        self.run, self.mode = run, mode
+        self.ready = False
+        self.restarts = 0
+        self.fault = ""
+        """Why the run cannot be opened, when it cannot."""
+        self._queue: queue.Queue[_Waiting] = queue.Queue(waiting)
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name="kefu-engine", daemon=True)
+        self._child: multiprocessing.process.BaseProcess | None = None
+
+    @property
+    def pid(self) -> int | None:
+        return self._child.pid if self._child else None
+
+    @property
+    def waiting(self) -> int:
+        return self._queue.qsize()
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        self._closing.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=10)
+
+    def ask(self, question: str, history: tuple[Turn, ...] = ()) -> Future[Told]:
+        """The reply, later. Raises Busy at once when the queue is full, Down when all is over."""
+        if self._closing.is_set():
+            raise Down
+        told: Future[Told] = Future()
+        try:
+            self._queue.put_nowait(_Waiting(question, history, told))
+        except queue.Full:
+            raise Busy from None
+        return told
+
+    # --- the thread that keeps a child alive ---------------------------------------
+
+    def _keep(self) -> None:
+        # A fresh interpreter: a forked one would share locks and sockets with the server.
+        context = multiprocessing.get_context("spawn")
+        while not self._closing.is_set():
+            mine, other = context.Pipe()
+            self._child = context.Process(
+                target=_work, args=(other, self.run, self.mode), daemon=True
+            )
+            self._child.start()
+            other.close()
+            with suppress(EOFError, OSError):
+                self._serve(mine)
+            self.ready = False
+            mine.close()
+            self._child.kill()
+            self._child.join()
+            if not self._closing.is_set():
+                self.restarts += 1
+                self._closing.wait(min(0.2 * self.restarts, 5.0))
+        self._drop()
+
+    def _serve(self, pipe: Connection) -> None:
+        while not pipe.poll(0.2):
+            if self._closing.is_set():
+                return
+        self.fault = pipe.recv()
+        if self.fault:  # a run that cannot be opened cannot be opened the next time either
+            logging.getLogger("kefu").error(self.fault)
+            self._closing.set()
+            return
+        self.ready = True
+        while not self._closing.is_set():
+            batch = self._next()
+            if not batch:
+                if pipe.poll(0):  # nothing was asked: only an end can be told
+                    return
+                continue
+            try:
+                pipe.send([(w.question, w.history) for w in batch])
+                said = pipe.recv() if pipe.poll(HUNG) else None
+            except (EOFError, OSError):
+                said = None
+            if not isinstance(said, list):
+                _fail(batch)
+                if said is None:
+                    return
+                continue
+            for waiting, told in zip(batch, said, strict=True):
+                waiting.told.set_result(told)
+
+    def _next(self) -> list[_Waiting]:
+        """What waits, at most a batch; whoever has gone away meanwhile is left out."""
+        found: list[_Waiting] = []
+        with suppress(queue.Empty):
+            found.append(self._queue.get(timeout=0.1))
+            while len(found) < BATCH:
+                found.append(self._queue.get_nowait())
+        return [w for w in found if w.told.set_running_or_notify_cancel()]
+
+    def _drop(self) -> None:
+        with suppress(queue.Empty):
+            while True:
+                waiting = self._queue.get_nowait()
+                if waiting.told.set_running_or_notify_cancel():
+                    _fail([waiting])
+
+
+def _fail(batch: list[_Waiting]) -> None:
+    for waiting in batch:
+        waiting.told.set_exception(Down())
+
+
+def _work(pipe: Connection, run: Path, mode: Mode | None) -> None:
+    """The child: tells "" when it is ready, or the fault; then a list of replies per batch."""
+    for name in (signal.SIGINT, signal.SIGTERM):  # the server drains, then closes the pipe
+        signal.signal(name, signal.SIG_IGN)
+    from ..bot import Bot
+    from ..workspace import RunFolder
+
+    try:
+        bot = Bot.open(RunFolder(run), mode=mode)
+        bot.answer("…")  # the first question pays for what is made once
+    except KefuError as error:
+        with suppress(OSError):
+            pipe.send(str(error))
+        return
+    pipe.send("")
+    while True:
+        try:
+            asked = pipe.recv()
+        except (EOFError, OSError):
+            return
+        try:
+            replies = list(bot.answer_all(asked))
+            told: list[Told] | str = [
+                Told(r, len(bot.prompt.ids(q, h)), len(bot.prompt.encode(r.text)))
+                for r, (q, h) in zip(replies, asked, strict=True)
+            ]
+        except Exception as error:  # one bad batch must not end the engine
+            told = f"{type(error).__name__}: {error}"
+        try:
+            pipe.send(told)
+        except OSError:
+            return

@@ -1,0 +1,82 @@
+"""OpenAI's chat protocol: what a request may say, and what an answer or an error looks like.
+
+What is not obeyed, because the run decides it: `temperature`, `max_tokens`, system messages,
+`tools` and the like are accepted and change nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ..records import Turn
+
+LONGEST = 4_000
+"""Characters of one message."""
+
+
+class Part(BaseModel):
+    type: Literal["text"]
+    text: str = Field(max_length=LONGEST)
+
+
+class Message(BaseModel):
+    role: Literal["system", "developer", "user", "assistant"]
+    content: Annotated[str, Field(max_length=LONGEST)] | list[Part]
+
+    @property
+    def text(self) -> str:
+        if isinstance(self.content, str):
+            return self.content
+        return "".join(part.text for part in self.content)
+
+
+class StreamOptions(BaseModel):
+    include_usage: bool = False
+
+
+class ChatRequest(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+    model: str = Field(default="", max_length=200)
+    messages: list[Message] = Field(min_length=1, max_length=100)
+    stream: bool = False
+    stream_options: StreamOptions | None = None
+    n: Literal[1] | None = None
+
+    def asked(self) -> tuple[str, tuple[Turn, ...]]:
+        """The question, and the turns before it. Raises ValueError when the last is no question."""
+        said = [m for m in self.messages if m.role in ("user", "assistant")]
+        if not said or said[-1].role != "user" or not said[-1].text.strip():
+            raise ValueError("The last message must be a question of the user.")
+        turns, open_ = [], ""
+        for message in said[:-1]:
+            if message.role == "user":
+                open_ = message.text
+            elif open_:
+                turns.append((open_, message.text))
+                open_ = ""
+        return said[-1].text.strip()[:LONGEST], tuple(turns)
+
+
+class Vote(BaseModel):
+    id: str = Field(max_length=80)
+    vote: Literal["up", "down"]
+
+
+class ErrorBody(BaseModel):
+    message: str
+    type: str
+    param: str | None = None
+    code: str | None = None
+
+
+class Error(BaseModel):
+    """Any refusal, in OpenAI's shape."""
+
+    error: ErrorBody
+
+
+def error(message: str, type_: str, *, param: str | None = None, code: str | None = None) -> Any:
+    body = ErrorBody(message=message, type=type_, param=param, code=code)
+    return Error(error=body).model_dump()
