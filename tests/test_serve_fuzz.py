@@ -5,7 +5,10 @@ from __future__ import annotations
 import random
 import shutil
 from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import httpx
 import pytest
@@ -67,7 +70,7 @@ def test_markup_is_shown_as_text_and_votes_arrive(server: Server, tmp_path: Path
         page.goto(f"{server.url}/")
         page.get_by_label("您的問題").fill(XSS)
         page.keyboard.press("Enter")
-        page.get_by_role("button", name="沒有幫助").click()
+        page.get_by_role("button", name="沒有幫助", exact=True).click()
         page.wait_for_selector("[aria-pressed=true]")
         assert page.title() == "客服"
         assert page.locator("#said img, #said script").count() == 0
@@ -78,3 +81,33 @@ def test_markup_is_shown_as_text_and_votes_arrive(server: Server, tmp_path: Path
         assert page.get_by_label("Your question").is_visible()
         browser.close()
     assert [r[4] for r in server.rows() if r[1] == XSS] == ["down"]
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="needs Chromium (apt-get install chromium)")
+def test_the_widget_opens_on_a_named_site_only(tmp_path: Path) -> None:
+    from playwright.sync_api import sync_playwright
+
+    make_run(tmp_path)
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as shop, sync_playwright() as play:
+        Thread(target=shop.serve_forever, daemon=True).start()
+        named, other = (f"http://{name}:{shop.server_port}" for name in ("127.0.0.1", "localhost"))
+        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        with serving(tmp_path, "--origin", named) as server:
+            script = f'<body><script src="{server.url}/widget.js" data-lang="en"></script>'
+            (tmp_path / "shop.html").write_text(script)
+            shown = {}
+            for site in (named, other):
+                page = browser.new_page()
+                page.goto(f"{site}/shop.html")
+                page.get_by_role("button", name="Chat", exact=True).click(timeout=5000)
+                page.wait_for_timeout(1000)
+                box = page.frame_locator("iframe").get_by_label("Your question")
+                shown[site] = box.count() == 1
+                if shown[site]:
+                    box.fill("運費多少？")
+                    box.press("Enter")
+                    page.frame_locator("iframe").get_by_text("滿千免運費。").wait_for(timeout=5000)
+        browser.close()
+        shop.shutdown()
+    assert shown == {named: True, other: False}

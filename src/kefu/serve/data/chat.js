@@ -34,10 +34,9 @@
   });
   const votes = (turn, id) => {
     const row = add(turn, "div", "votes", "");
-    for (const [vote, sign] of [["up", "👍"], ["down", "👎"]]) {
-      const button = add(row, "button", "", sign);
+    for (const vote of ["up", "down"]) { // in words: a font may lack the thumbs
+      const button = add(row, "button", "", WORDS[language][vote]);
       button.type = "button";
-      button.setAttribute("aria-label", WORDS[language][vote]);
       button.setAttribute("aria-pressed", "false");
       button.onclick = async () => {
         const done = await post("v1/feedback", { id, vote }).catch(() => null);
