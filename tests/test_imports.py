@@ -20,7 +20,7 @@ FLOORS = (
     ("show", "serve"),
     ("train", "bot", "export"),
     ("weights",),
-    ("faq", "plan", "score", "exam", "reword", "recall"),
+    ("faq", "plan", "score", "exam", "reword", "recall", "asked"),
     ("prompt", "settings", "workspace"),
     ("records", "errors"),
 )
@@ -139,7 +139,7 @@ def test_a_base_is_loaded_in_one_room_only() -> None:
 
 LIGHT_DOORS = (
     "cli", "jobs", "releases", "show", "weights", "faq", "plan", "score", "exam", "reword",
-    "recall", "prompt", "settings", "workspace", "records", "errors",
+    "recall", "asked", "prompt", "settings", "workspace", "records", "errors",
 )  # fmt: skip
 
 

@@ -24,8 +24,8 @@ import psutil
 import pytest
 
 import export_runs
+from kefu.asked import redacted
 from kefu.records import Example, Origin, Pair
-from kefu.serve.log import redacted
 from kefu.workspace import dump, write_json, write_text
 
 ASK = {"messages": [{"role": "user", "content": "運費多少？"}]}

@@ -19,7 +19,7 @@ from ..workspace import Workspace, cannot_write
 
 ORDER = (
     "init", "check", "plan", "reword", "train", "ask", "chat", "exam", "eval", "runs", "compare",
-    "release", "export", "serve", "studio", "demo",
+    "release", "export", "serve", "feedback", "studio", "demo",
 )  # fmt: skip
 EXAMPLES = "\b\nExample:\n  "
 

@@ -7,6 +7,7 @@ import logging
 import click
 
 from .. import releases, show
+from ..asked import PLACE, Log
 from ..errors import SettingsError
 from ..workspace import Workspace
 from .base import EXAMPLES, cli
@@ -52,7 +53,7 @@ def serve(
     try:
         import uvicorn
 
-        from ..serve import Engine, Keys, Limits, Log, app
+        from ..serve import Engine, Keys, Limits, app
     except ImportError as error:
         raise SettingsError(
             f"The server's packages are not here ({error.name}).",
@@ -71,7 +72,7 @@ def serve(
         )
     folder = workspace.run(run or _released(workspace))
     engine = Engine(folder.path, mode=mode, waiting=waiting)  # type: ignore[arg-type]
-    log = Log(workspace.root / FOLDER / "log.sqlite", days=keep_days, redact=redact)
+    log = Log(workspace.root / PLACE, days=keep_days, redact=redact)
     limits = Limits(minute=per_minute, origins=origin, local=local)
     show.say(f"{folder.name} answers at http://{host}:{port}/ (Ctrl-C ends it).")
     logging.basicConfig(level=logging.WARNING)

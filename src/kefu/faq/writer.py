@@ -30,8 +30,9 @@ def write(pairs: Iterable[Pair], to: Path, *, like: Path | None = None) -> Path:
     """Writes `pairs` to `to` (.csv, .tsv, .xlsx, .json or .jsonl) and gives `to` back.
 
     `like` is the file that the pairs were read from: each pair's wordings go to its own row there
-    and nothing else changes. A file whose shape has no place for wordings (Markdown, conversations
-    of several turns, nested JSON) raises FaqError, as does a place that cannot be written to.
+    and nothing else changes; a pair whose origin is row 0 becomes a new row at the end. A file
+    whose shape has no place for them (Markdown, conversations of several turns, nested JSON)
+    raises FaqError, as does a place that cannot be written to.
     """
     pairs, to = tuple(pairs), Path(to)
     if like is not None:
@@ -54,7 +55,10 @@ def write(pairs: Iterable[Pair], to: Path, *, like: Path | None = None) -> Path:
 
 def _like(pairs: tuple[Pair, ...], like: Path, to: Path) -> bytes:
     wanted: _Wanted = {}
+    new = [pair for pair in pairs if pair.origin.row == 0]
     for pair in pairs:
+        if pair.origin.row == 0:
+            continue
         key = (pair.origin.sheet, pair.origin.row)
         if key in wanted:
             raise _no_place(like, f"several pairs stand at {pair.origin}")
@@ -69,15 +73,15 @@ def _like(pairs: tuple[Pair, ...], like: Path, to: Path) -> bytes:
     except OSError as error:
         raise FaqError(f"{like} cannot be read: {error.strerror}.", "Check the file.") from None
     if data.startswith(b"PK\x03\x04"):
-        return _like_workbook(wanted, like)
+        return _like_workbook(wanted, new, like)
     decoded = decode(data)
     if decoded is None:
         raise _no_place(like, "it is no text")
     suffix = like.suffix.lower()
     if suffix in (".json", ".jsonl", ".ndjson"):
-        text = _like_json(wanted, like, decoded.text, suffix)
+        text = _like_json(wanted, new, like, decoded.text, suffix)
     elif suffix in (".csv", ".tsv", ".tab", ".txt"):
-        text = _like_table(wanted, like, decoded.text, suffix)
+        text = _like_table(wanted, new, like, decoded.text, suffix)
     else:
         raise _no_place(like, "Markdown has no columns")
     mark = {"utf-16-le": b"\xff\xfe", "utf-16-be": b"\xfe\xff"}.get(decoded.encoding, b"")
@@ -86,7 +90,7 @@ def _like(pairs: tuple[Pair, ...], like: Path, to: Path) -> bytes:
     return mark + body if body is not None else text.encode("utf-8-sig")
 
 
-def _like_table(wanted: _Wanted, like: Path, text: str, suffix: str) -> str:
+def _like_table(wanted: _Wanted, new: list[Pair], like: Path, text: str, suffix: str) -> str:
     grid, delimiter = files.csv_grid(text, like.name, suffix)
     at = tables.layout(grid)
     if at is None or not at.header:
@@ -106,16 +110,24 @@ def _like_table(wanted: _Wanted, like: Path, text: str, suffix: str) -> str:
                 cells[other : other + 1] = [""] if other < len(cells) else []
         rows.append(cells)
     _all_placed(wanted, like)
+    for pair in new:
+        cells = [""] * (width + (column is None))
+        for place, text_ in _cells(at, pair, width):
+            cells[place] = text_
+        rows.append(cells)
     head = "" if not text.lower().startswith("sep=") else text[: text.index("\n") + 1]
     ending = "\r\n" if "\r\n" in text else "\n"
     return head + _table(rows, delimiter, ending)
 
 
-def _like_workbook(wanted: _Wanted, like: Path) -> bytes:
+def _like_workbook(wanted: _Wanted, new: list[Pair], like: Path) -> bytes:
     book = files.workbook(like, like.name, keep_vba=like.suffix.lower() == ".xlsm")
     for sheet in book.worksheets:
         at = tables.layout(files.sheet_grid(sheet))
-        if at is None or not at.header or not any(key[0] == sheet.title for key in wanted):
+        mine = [p for p in new if p.origin.sheet in (None, sheet.title)]
+        if at is None or not at.header:
+            continue
+        if not mine and not any(key[0] == sheet.title for key in wanted):
             continue
         column = at.wordings[0] if at.wordings else sheet.max_column
         if not at.wordings:
@@ -128,13 +140,21 @@ def _like_workbook(wanted: _Wanted, like: Path) -> bytes:
                 sheet.cell(number, column + 1).value = _joined(pair) or None
             except AttributeError:  # the lower part of a merged cell has no value of its own
                 raise _no_place(like, f"the cell for {pair.origin} is merged") from None
+        for pair in mine:
+            new.remove(pair)
+            bottom = sheet.max_row + 1
+            for place, value in _cells(at, pair, column):
+                cell = sheet.cell(bottom, place + 1, value)
+                cell.data_type = "s"  # a text that begins with = is no formula here
     _all_placed(wanted, like)
+    if new:
+        raise _no_place(like, "no sheet of it has a header row that kefu knows")
     buffer = io.BytesIO()
     book.save(buffer)
     return buffer.getvalue()
 
 
-def _like_json(wanted: _Wanted, like: Path, text: str, suffix: str) -> str:
+def _like_json(wanted: _Wanted, new: list[Pair], like: Path, text: str, suffix: str) -> str:
     by_line = suffix != ".json"
     try:
         if by_line:
@@ -164,7 +184,31 @@ def _like_json(wanted: _Wanted, like: Path, text: str, suffix: str) -> str:
             del record[name]
         record[names[0] if names else "wordings"] = list(pair.wordings)
     _all_placed(wanted, like)
+    for pair in new:
+        record = _new_record(records, pair, like)
+        records.append((0, record))
+        if not by_line:
+            items.append(record)
     return _lines([record for _, record in records]) if by_line else _document(whole)
+
+
+def _cells(at: tables.Layout, pair: Pair, wordings: int) -> list[tuple[int, str]]:
+    """Where the texts of a new row go; `wordings` is the column for them where none is named."""
+    found = [(at.question, pair.question), (at.answer, pair.answer)]
+    found.append((at.wordings[0] if at.wordings else wordings, _joined(pair)))
+    return found if at.topic is None else [*found, (at.topic, pair.topic or "")]
+
+
+def _new_record(records: list[tuple[int, Any]], pair: Pair, like: Path) -> dict[str, Any]:
+    """A record with the names that the others have."""
+    for _, record in records:
+        keys = [str(key) for key in record] if isinstance(record, dict) else []
+        found = columns.find(keys)
+        if found.get("question") and found.get("answer"):
+            wordings = [keys[i] for i in found.get("wordings", [])] or ["wordings"]
+            ask, reply = keys[found["question"][0]], keys[found["answer"][0]]
+            return {ask: pair.question, reply: pair.answer, wordings[0]: list(pair.wordings)}
+    raise _no_place(like, "its items do not name a question and an answer")
 
 
 def _holds(record: dict[str, Any], pair: Pair) -> bool:
@@ -181,7 +225,7 @@ def _all_placed(wanted: _Wanted, like: Path) -> None:
 
 def _no_place(like: Path, why: str) -> FaqError:
     return FaqError(
-        f"Wordings cannot be written back into {like.name}: {why}.",
+        f"Wordings and rows cannot be written back into {like.name}: {why}.",
         "Write them to a new .csv or .jsonl file instead.",
     )
 

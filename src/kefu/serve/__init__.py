@@ -1,4 +1,4 @@
-"""serve: a run behind OpenAI's protocol, with a chat page, a widget and a log of what was asked.
+"""serve: a run behind OpenAI's protocol, with a chat page and a widget.
 
 `app(engine, log, limits, keys)` makes the web application; `Engine` answers in a child process.
 Knows nothing of training or exams, and loads no model itself.
@@ -7,6 +7,5 @@ Knows nothing of training or exams, and loads no model itself.
 from .door import Limits, app
 from .engine import Engine
 from .keys import Keys
-from .log import Log
 
-__all__ = ["Engine", "Keys", "Limits", "Log", "app"]
+__all__ = ["Engine", "Keys", "Limits", "app"]

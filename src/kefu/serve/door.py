@@ -25,10 +25,10 @@ from starlette.exceptions import HTTPException as AnyHTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
+from ..asked import Log
 from .engine import Busy, Down, Engine, Told
 from .guard import Guard
 from .keys import Keys, Rate
-from .log import Log
 from .protocol import ChatRequest, Error, Vote, error
 
 PAGES = {

@@ -2,6 +2,7 @@
 
 Phone numbers, e-mail addresses and card numbers of customers are blacked out before a question is
 written, by pattern: a number that is written in words is not seen. Answers come from the shop.
+Knows nothing of what is made of it.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ import re
 import sqlite3
 import threading
 import time
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ..workspace import now
+from .workspace import now
 
 _MAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
 _CARD = re.compile(r"(?<!\d)\d(?:[ -]?\d){12,18}(?!\d)")
@@ -24,7 +27,22 @@ CREATE TABLE IF NOT EXISTS asked (
   handed_over INTEGER NOT NULL, confidence REAL NOT NULL, source TEXT, failed INTEGER NOT NULL,
   vote TEXT);
 CREATE INDEX IF NOT EXISTS asked_at ON asked (at);
+CREATE TABLE IF NOT EXISTS dealt (id TEXT PRIMARY KEY, how TEXT NOT NULL, at TEXT NOT NULL);
 """
+PLACE = Path(".serve") / "log.sqlite"
+"""Where a workspace keeps its log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """A question that was handed over or voted down, and that nobody has dealt with."""
+
+    id: str
+    question: str
+    answer: str
+    handed_over: bool
+    down: bool
+    source: str | None
 
 
 def redacted(text: str) -> str:
@@ -35,9 +53,10 @@ def redacted(text: str) -> str:
 
 
 class Log:
-    """The log in one file; safe to use from several threads. `days` old rows are deleted."""
+    """The log in one file; safe to use from several threads. Rows older than `days` are deleted,
+    none where it is None."""
 
-    def __init__(self, file: Path, *, days: int = 90, redact: bool = True) -> None:
+    def __init__(self, file: Path, *, days: int | None = 90, redact: bool = True) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         self._days, self._redact, self._cleaned = days, redact, 0.0
         self._lock = threading.Lock()
@@ -60,18 +79,36 @@ class Log:
         row = (number, now(), question, answer, handed_over, confidence, source, failed)
         with self._lock:
             self._base.execute("INSERT INTO asked VALUES (?,?,?,?,?,?,?,?,NULL)", row)
-            if time.monotonic() - self._cleaned > 3600 or not self._cleaned:
+            due = time.monotonic() - self._cleaned > 3600 or not self._cleaned
+            if self._days is not None and due:
                 self._cleaned = time.monotonic()
                 self._base.execute(
                     "DELETE FROM asked WHERE at < strftime('%Y-%m-%dT%H:%M:%SZ', 'now', ?)",
                     (f"-{self._days} days",),
                 )
+                self._base.execute("DELETE FROM dealt WHERE id NOT IN (SELECT id FROM asked)")
 
     def vote(self, number: str, vote: Literal["up", "down"]) -> bool:
         """False when nothing was answered under this number."""
         with self._lock:
             done = self._base.execute("UPDATE asked SET vote=? WHERE id=?", (vote, number))
             return done.rowcount > 0
+
+    def open(self) -> tuple[Open, ...]:
+        """What was handed over or voted down and not dealt with, oldest first."""
+        with self._lock:
+            found = self._base.execute(
+                "SELECT id, question, answer, handed_over, vote = 'down', source FROM asked "
+                "WHERE (handed_over OR vote = 'down') AND NOT failed AND trim(question) != '' "
+                "AND id NOT IN (SELECT id FROM dealt) ORDER BY at, rowid"
+            ).fetchall()
+        return tuple(Open(i, q, a, bool(h), bool(d), s) for i, q, a, h, d, s in found)
+
+    def deal(self, numbers: Iterable[str], how: Literal["accepted", "skipped"]) -> None:
+        """These questions need not be shown again."""
+        rows = [(number, how, now()) for number in numbers]
+        with self._lock:
+            self._base.executemany("INSERT OR REPLACE INTO dealt VALUES (?,?,?)", rows)
 
     def close(self) -> None:
         with self._lock:
