@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from shop_server import Server
 
 # Tiny models gain nothing from threads, and threads that wait for each other cost much where
 # other work runs on the machine. Before torch is imported, and for child processes too.
@@ -43,3 +48,24 @@ def shared_data() -> Path:
 def shared() -> Path:
     """`shared_data()` as a fixture."""
     return shared_data()
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Server]]:
+    """Two real servers over a tiny run, started side by side."""
+    from shop_server import both
+
+    with both(tmp_path_factory.mktemp("shops")) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def server(servers: tuple[Server, Server]) -> Server:
+    """An open one, which another site may call; its answers are markup."""
+    return servers[0]
+
+
+@pytest.fixture(scope="session")
+def strict(servers: tuple[Server, Server]) -> Server:
+    """One with a key, 60 questions a minute of each address, and 8 that may wait."""
+    return servers[1]

@@ -9,102 +9,34 @@ import signal
 import socket
 import sqlite3
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from pathlib import Path
 
 import httpx
 import openai
 import psutil
 import pytest
 
-import export_runs
-from kefu.asked import redacted
-from kefu.records import Example, Origin, Pair
-from kefu.workspace import dump, write_json, write_text
-
-ASK = {"messages": [{"role": "user", "content": "運費多少？"}]}
-CHAT = "/v1/chat/completions"
-
-
-@dataclass(frozen=True)
-class Server:
-    url: str
-    root: Path
-    process: subprocess.Popen[bytes]
-
-    @property
-    def engine(self) -> int:
-        """The process that holds the model: the child with most memory."""
-        children = psutil.Process(self.process.pid).children()
-        return max(children, key=lambda c: c.memory_info().rss).pid
-
-    def rows(self) -> list[tuple[object, ...]]:
-        base = sqlite3.connect(self.root / ".serve" / "log.sqlite")
-        try:
-            return base.execute("SELECT id, question, answer, failed, vote FROM asked").fetchall()
-        finally:
-            base.close()
-
-
-def make_run(root: Path, question: str = "運費多少？", answer: str = "滿千免運費。") -> None:
-    """A run that always answers, with `answer`."""
-    run = export_runs.run(root / "runs" / "shop-1", export_runs.base(root / "base", "llama"))
-    write_json(run.file("faq.json"), [Pair(question, answer, Origin("f.csv", 2))], list[Pair])
-    row = json.dumps(dump(Example(question, answer, question)))
-    write_text(run.file("examples.jsonl"), row + "\n")
-    write_json(run.file("calibration.json"), {"threshold": -1.0})
-
-
-def kefu(root: Path, *words: str) -> list[str]:
-    return [sys.executable, "-m", "kefu", "-C", str(root), *words]
-
-
-def wait_for_ready(url: str, word: str = '"ready"', seconds: float = 60) -> None:
-    end, said = time.monotonic() + seconds, ""
-    while word not in said:
-        assert time.monotonic() < end, said
-        time.sleep(0.1)
-        with suppress(httpx.HTTPError):
-            said = httpx.get(f"{url}/ready").text
-
-
-@contextmanager
-def serving(root: Path, *words: str, until: str = '"ready"') -> Iterator[Server]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    process = subprocess.Popen(kefu(root, "serve", "--port", str(port), *words))
-    server = Server(f"http://127.0.0.1:{port}", root, process)
-    try:
-        wait_for_ready(server.url, until)
-        yield server
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("shop")
-    make_run(root)
-    return root
-
-
-@pytest.fixture(scope="module")
-def server(root: Path) -> Iterator[Server]:
-    with serving(root, "--per-minute", "100000") as made:
-        yield made
+from kefu.asked import Log, redacted
+from shop_server import ASK, CHAT, Server, kefu, make_run, serving, wait_for_ready
 
 
 @pytest.fixture(scope="module")
 def client(server: Server) -> openai.OpenAI:
     return openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def slow(server: Server) -> Iterator[socket.socket]:
+    """A client that began to send before all others, and never goes on."""
+    port = int(server.url.rsplit(":", 1)[1])
+    with socket.create_connection(("127.0.0.1", port)) as raw:
+        raw.sendall(
+            f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{{".encode()
+        )
+        yield raw
 
 
 def ask(client: openai.OpenAI, text: str) -> openai.types.chat.ChatCompletion:
@@ -193,17 +125,6 @@ def test_other_sites_and_other_names_are_refused(server: Server) -> None:
     assert httpx.post(server.url + CHAT, json=ASK, headers={"Origin": server.url}).is_success
 
 
-def test_a_slow_client_is_let_go_while_others_are_served(server: Server) -> None:
-    port = int(server.url.rsplit(":", 1)[1])
-    with socket.create_connection(("127.0.0.1", port)) as raw:
-        raw.sendall(
-            f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{{".encode()
-        )
-        assert httpx.post(server.url + CHAT, json=ASK).is_success
-        raw.settimeout(20)
-        assert b" 408 " in raw.recv(4096)
-
-
 def test_votes_and_questions_are_logged_without_who_asked(
     server: Server, client: openai.OpenAI
 ) -> None:
@@ -258,55 +179,114 @@ def test_a_killed_engine_is_replaced_and_nobody_waits_in_vain(server: Server) ->
     assert len(server.rows()) == before + len(seen) + 1
 
 
-def test_a_full_queue_and_an_eager_client_are_told_to_wait(root: Path) -> None:
-    with (
-        serving(root, "--waiting", "1", "--per-minute", "150") as server,
-        ThreadPoolExecutor(24) as pool,
+def test_a_named_site_may_call_and_no_other(server: Server) -> None:
+    ours = {"Origin": f"http://127.0.0.1:{server.site}"}
+    wish = {
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "content-type",
+    }
+    said = httpx.options(server.url + CHAT, headers={**ours, **wish})
+    assert said.is_success and said.headers["access-control-allow-origin"] == ours["Origin"]
+    assert "POST" in said.headers["access-control-allow-methods"]
+    said = httpx.post(server.url + CHAT, json=ASK, headers=ours)
+    assert said.is_success and said.headers["access-control-allow-origin"] == ours["Origin"]
+    other = {"Origin": "http://127.0.0.1:1"}
+    for said in (
+        httpx.options(server.url + CHAT, headers={**other, **wish}),
+        httpx.post(server.url + CHAT, json=ASK, headers=other),
     ):
-        done = list(pool.map(lambda _: httpx.post(server.url + CHAT, json=ASK), range(200)))
-    refused = [a for a in done if a.status_code == 429]
-    assert {a.status_code for a in done} == {200, 429}
-    assert all(int(a.headers["retry-after"]) > 0 for a in refused)
-    said = {a.json()["error"]["message"] for a in refused}
-    assert said == {"Too many questions wait already.", "Too many questions in a minute."}
+        assert said.status_code == 403 and "access-control-allow-origin" not in said.headers
+    page = httpx.get(server.url).headers["content-security-policy"]
+    assert f"frame-ancestors 'self' {ours['Origin']}" in page
 
 
-def test_sigterm_lets_the_running_answers_end(root: Path) -> None:
-    with serving(root, "--per-minute", "10000") as server:
-        with ThreadPoolExecutor(8) as pool, httpx.Client(timeout=30) as web:
-            os.kill(server.engine, signal.SIGSTOP)  # answers are surely still under way
-            engine = server.engine
-            asked = [pool.submit(web.post, server.url + CHAT, json=ASK) for _ in range(8)]
-            time.sleep(0.7)
-            server.process.send_signal(signal.SIGTERM)
-            time.sleep(0.3)
-            os.kill(engine, signal.SIGCONT)
-            assert [a.result().status_code for a in asked] == [200] * 8
-        server.process.wait(timeout=20)
-        assert not psutil.pid_exists(engine)
+def test_a_key_is_needed_once_there_is_one_and_only_its_digest_is_kept(strict: Server) -> None:
+    away = subprocess.run(
+        kefu(strict.root.parent, "serve", "--host", "0.0.0.0"), capture_output=True, text=True
+    )
+    assert away.returncode == 2 and "no API key" in away.stderr
+    kept = (strict.root / ".serve" / "keys.json").read_text()
+    assert len(strict.key) > 40 and strict.key not in kept
+    for sent in ("", "Bearer wrong", f"Bearer {strict.key}x"):
+        answer = httpx.post(strict.url + CHAT, json=ASK, headers={"Authorization": sent})
+        assert answer.status_code == 401
+        assert answer.json()["error"]["type"] == "authentication_error"
+    answer = httpx.post(strict.url + CHAT, json=ASK, headers=bearer(strict))
+    assert answer.is_success
+    assert httpx.get(f"{strict.url}/health").is_success
 
 
-def test_a_damaged_run_is_told_and_not_opened_for_ever(tmp_path: Path) -> None:
-    make_run(tmp_path)
-    (tmp_path / "runs" / "shop-1" / "examples.jsonl").unlink()
-    with serving(tmp_path, until="damaged") as server:
+def bearer(strict: Server) -> dict[str, str]:
+    return {"Authorization": f"Bearer {strict.key}"}
+
+
+def test_a_full_queue_and_an_eager_client_are_told_to_wait(strict: Server) -> None:
+    engine = strict.engine
+    with ThreadPoolExecutor(24) as pool, httpx.Client(headers=bearer(strict), timeout=60) as web:
+        os.kill(engine, signal.SIGSTOP)
+        asked = [pool.submit(web.post, strict.url + CHAT, json=ASK) for _ in range(24)]
+        time.sleep(1)
+        os.kill(engine, signal.SIGCONT)
+        done = [a.result() for a in asked]
+        eager = [web.post(strict.url + CHAT, json=ASK) for _ in range(60)]
+    for answers, words in (
+        (done, "Too many questions wait already."),
+        (eager, "Too many questions in a minute."),
+    ):
+        refused = [a for a in answers if a.status_code == 429]
+        assert {a.status_code for a in answers} == {200, 429}
+        assert all(int(a.headers["retry-after"]) > 0 for a in refused)
+        assert {a.json()["error"]["message"] for a in refused} == {words}
+
+
+def test_sigterm_lets_the_running_answers_end(strict: Server) -> None:
+    # From another address, which has its own minute.
+    other = httpx.HTTPTransport(local_address="127.0.0.2")
+    engine = strict.engine
+    with (
+        ThreadPoolExecutor(6) as pool,
+        httpx.Client(transport=other, headers=bearer(strict), timeout=30) as web,
+    ):
+        os.kill(engine, signal.SIGSTOP)  # answers are surely still under way
+        asked = [pool.submit(web.post, strict.url + CHAT, json=ASK) for _ in range(6)]
+        time.sleep(0.7)
+        strict.process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        os.kill(engine, signal.SIGCONT)
+        assert [a.result().status_code for a in asked] == [200] * 6
+    strict.process.wait(timeout=20)
+    assert not psutil.pid_exists(engine)
+
+
+def test_a_damaged_run_is_told_and_not_opened_for_ever(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    root = tmp_path_factory.mktemp("damaged")
+    make_run(root)
+    (root / "runs" / "shop-1" / "examples.jsonl").unlink()
+    with serving(root) as server:
+        wait_for_ready(server.url, "damaged")
         assert httpx.post(server.url + CHAT, json=ASK).status_code == 503
 
 
-def test_a_key_is_needed_once_there_is_one_and_only_its_digest_is_kept(tmp_path: Path) -> None:
-    make_run(tmp_path)
-    away = subprocess.run(
-        kefu(tmp_path, "serve", "--host", "0.0.0.0"), capture_output=True, text=True
-    )
-    assert away.returncode == 2 and "no API key" in away.stderr
-    made = subprocess.run(kefu(tmp_path, "serve", "--new-key"), capture_output=True, text=True)
-    key = made.stdout.strip()
-    assert len(key) > 40 and key not in (tmp_path / ".serve" / "keys.json").read_text()
-    with serving(tmp_path) as server:
-        for sent in ("", "Bearer wrong", f"Bearer {key}x"):
-            answer = httpx.post(server.url + CHAT, json=ASK, headers={"Authorization": sent})
-            assert answer.status_code == 401
-            assert answer.json()["error"]["type"] == "authentication_error"
-        good = {"Authorization": f"Bearer {key}"}
-        assert httpx.post(server.url + CHAT, json=ASK, headers=good).is_success
-        assert httpx.get(f"{server.url}/health").is_success
+def test_rows_are_kept_as_long_as_was_said(tmp_path_factory: pytest.TempPathFactory) -> None:
+    file = tmp_path_factory.mktemp("log") / "log.sqlite"
+    Log(file, days=30).add("young", "問", "答")
+    with sqlite3.connect(file) as base:
+        for number, days in (("old", 31), ("late", 29)):
+            base.execute(
+                "INSERT INTO asked SELECT ?, strftime('%Y-%m-%dT%H:%M:%SZ', 'now', ?), question, "
+                "answer, handed_over, confidence, source, failed, vote FROM asked "
+                "WHERE id = 'young'",
+                (number, f"-{days} days"),
+            )
+    base.close()
+    Log(file, days=30).add("new", "問", "答")
+    with sqlite3.connect(file) as base:
+        assert {i for (i,) in base.execute("SELECT id FROM asked")} == {"young", "late", "new"}
+    base.close()
+
+
+def test_a_slow_client_was_let_go_while_others_were_served(slow: socket.socket) -> None:
+    slow.settimeout(20)
+    assert b" 408 " in slow.recv(4096)

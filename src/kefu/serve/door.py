@@ -229,6 +229,7 @@ def _about(told: Told) -> dict[str, Any]:
         "handed_over": reply.handed_over,
         "confidence": reply.confidence,
         "source": reply.source,
+        "offered": reply.offered,
     }
 
 

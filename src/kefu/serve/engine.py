@@ -16,14 +16,26 @@ from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 from ..errors import KefuError
 from ..records import Mode, Reply, Turn
+from ..workspace import RunFolder
 
 BATCH = 32
 """Questions that are answered at one time: as many as the bot takes on a CPU."""
 HUNG = 120.0
 """Seconds after which a child that says nothing is ended and replaced."""
+
+
+PRELOADED = [
+    "kefu.bot",
+    "peft",
+    "transformers.models.auto.modeling_auto",
+    "transformers.modeling_utils",
+    "sklearn.feature_extraction.text",
+]
+"""What every child imports, slowly."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +106,13 @@ class Engine:
     # --- the thread that keeps a child alive ---------------------------------------
 
     def _keep(self) -> None:
-        # A fresh interpreter: a forked one would share locks and sockets with the server.
-        context = multiprocessing.get_context("spawn")
+        folder = RunFolder(self.run)
+        try:
+            for part in (folder.plan, folder.faq, folder.examples):
+                part()  # a damaged run is told before minutes are spent on loading its base
+        except KefuError as error:
+            self._give_up(str(error))
+        context = _context()
         while not self._closing.is_set():
             mine, other = context.Pipe()
             self._child = context.Process(
@@ -118,10 +135,9 @@ class Engine:
         while not pipe.poll(0.2):
             if self._closing.is_set():
                 return
-        self.fault = pipe.recv()
-        if self.fault:  # a run that cannot be opened cannot be opened the next time either
-            logging.getLogger("kefu").error(self.fault)
-            self._closing.set()
+        fault = pipe.recv()
+        if fault:
+            self._give_up(fault)
             return
         self.ready = True
         while not self._closing.is_set():
@@ -143,6 +159,12 @@ class Engine:
             for waiting, told in zip(batch, said, strict=True):
                 waiting.told.set_result(told)
 
+    def _give_up(self, fault: str) -> None:
+        """A run that cannot be opened cannot be opened the next time either."""
+        self.fault = fault
+        logging.getLogger("kefu").error(fault)
+        self._closing.set()
+
     def _next(self) -> list[_Waiting]:
         """What waits, at most a batch; whoever has gone away meanwhile is left out."""
         found: list[_Waiting] = []
@@ -160,6 +182,17 @@ class Engine:
                     _fail([waiting])
 
 
+def _context() -> Any:
+    """How children are made: never by a fork of the server, whose locks and sockets they would
+    share. Where the system can, from a process that has imported torch and the like once: a new
+    child then needs a second, not ten."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    return context
+
+
 def _fail(batch: list[_Waiting]) -> None:
     for waiting in batch:
         waiting.told.set_exception(Down())
@@ -170,7 +203,6 @@ def _work(pipe: Connection, run: Path, mode: Mode | None) -> None:
     for name in (signal.SIGINT, signal.SIGTERM):  # the server drains, then closes the pipe
         signal.signal(name, signal.SIG_IGN)
     from ..bot import Bot
-    from ..workspace import RunFolder
 
     try:
         bot = Bot.open(RunFolder(run), mode=mode)

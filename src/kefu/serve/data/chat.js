@@ -2,8 +2,8 @@
 "use strict";
 (() => {
   const WORDS = {
-    "zh-TW": { title: "客服", question: "您的問題", send: "送出", other: "English", hello: "您好，請問有什麼可以幫您？", away: "已轉交真人客服", up: "有幫助", down: "沒有幫助", failed: "目前無法回答，請稍後再試。", busy: "現在詢問的人較多，請稍後再試。", key: "需要有效的金鑰。" },
-    en: { title: "Customer service", question: "Your question", send: "Send", other: "中文", hello: "Hello, how can we help you?", away: "Handed to a person", up: "Helpful", down: "Not helpful", failed: "No answer just now. Please try again later.", busy: "Many people are asking. Please try again shortly.", key: "A valid key is needed." },
+    "zh-TW": { title: "客服", question: "您的問題", send: "送出", other: "English", hello: "您好，請問有什麼可以幫您？", away: "已轉交真人客服", meant: "您是不是想問：", up: "有幫助", down: "沒有幫助", failed: "目前無法回答，請稍後再試。", busy: "現在詢問的人較多，請稍後再試。", key: "需要有效的金鑰。" },
+    en: { title: "Customer service", question: "Your question", send: "Send", other: "中文", hello: "Hello, how can we help you?", away: "Handed to a person", meant: "Did you mean:", up: "Helpful", down: "Not helpful", failed: "No answer just now. Please try again later.", busy: "Many people are asking. Please try again shortly.", key: "A valid key is needed." },
   };
   const $ = (id) => document.getElementById(id);
   const from = new URLSearchParams(location.hash.slice(1));
@@ -54,6 +54,15 @@
         if (event.startsWith("data: ") && event !== "data: [DONE]") onEvent(JSON.parse(event.slice(6)));
     }
   };
+  const offers = (turn, questions) => {
+    if (!questions.length) return;
+    const box = add(turn, "div", "offers", WORDS[language].meant);
+    for (const question of questions) {
+      const button = add(box, "button", "", question);
+      button.type = "button";
+      button.onclick = () => { if (!$("send").disabled) send(question); };
+    }
+  };
   const ask = async (question) => {
     add($("said"), "div", "turn own", question);
     const turn = add($("said"), "div", "turn bot", "");
@@ -79,20 +88,24 @@
     if (about?.handed_over) {
       turn.classList.add("away");
       add(turn, "span", "note", WORDS[language].away);
+      offers(turn, about.offered || []);
     }
     votes(turn, id);
     $("said").scrollTop = $("said").scrollHeight;
   };
 
-  $("form").onsubmit = async (event) => {
-    event.preventDefault();
-    const question = $("question").value.trim();
-    if (!question || $("send").disabled) return;
-    $("question").value = "";
+  const send = async (question) => {
     $("send").disabled = true;
     await ask(question);
     $("send").disabled = false;
     $("question").focus();
+  };
+  $("form").onsubmit = (event) => {
+    event.preventDefault();
+    const question = $("question").value.trim();
+    if (!question || $("send").disabled) return;
+    $("question").value = "";
+    send(question);
   };
   $("question").onkeydown = (event) => {
     // Enter also ends the choice of a Chinese character; that one sends nothing.
