@@ -533,3 +533,20 @@ def test_free_text_without_facts_does_not_stand_for_a_row_without_facts(
     monkeypatch.setattr(bot_module, "generate_all", lambda *_, **__: [vague])
     asked = next(p.question for p in bot.pairs if p.answer == bare)
     assert "不清楚" not in bot.answer(asked).text
+
+
+# --- what a hand-over offers -----------------------------------------------------
+
+
+def test_a_hand_over_offers_the_questions_that_may_be_meant(bot: Bot) -> None:
+    asked = [(q, ()) for q, _, _ in tiny.ROWS]
+    bot.calibration = BOLD
+    answered = list(bot.answer_all(asked))
+    bot.calibration = Calibration(threshold=2.0)
+    away = list(bot.answer_all(asked))
+    assert not any(reply.offered for reply in answered)
+    for bold, reply in zip(answered, away, strict=True):
+        assert reply.handed_over
+        assert reply.offered[0] == bold.source, "the likeliest comes first"
+        assert len(set(reply.offered)) == len(reply.offered) <= 3
+        assert set(reply.offered) <= {q for q, _, _ in tiny.ROWS}

@@ -356,6 +356,8 @@ class Reply:
     """Seconds to the last token."""
     tokens: int = 0
     note: str = ""
+    offered: tuple[str, ...] = ()
+    """Handed over: the FAQ questions that were probably meant, likeliest first, at most three."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -399,6 +401,8 @@ class Tally:
     """Handed over what the FAQ answers."""
     invented: int
     """Answers with at least one invented fact."""
+    offered: int = 0
+    """Of the false hand-overs, those that offered the FAQ question that was meant."""
     low: float = 0.0
     """Of the share right: lower end of the 95 % interval (Wilson)."""
     high: float = 0.0

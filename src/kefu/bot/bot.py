@@ -95,10 +95,14 @@ class Bot:
         """One answer, or the hand-over sentence."""
         return next(self.answer_all([(question, tuple(history))]))
 
+    @property
+    def streams(self) -> bool:
+        """Whether an answer comes in pieces: only where nothing in them can be taken back."""
+        return self.mode in ("free", "sample")
+
     def stream(self, question: str, history: Sequence[Turn] = ()) -> Iterator[str]:
-        """The answer in pieces as they come. Pieces are shown at once only where nothing in them
-        can be taken back: in `free` and `sample`; else the answer comes whole."""
-        if self.mode not in ("free", "sample"):
+        """The answer in pieces as they come; whole, where the bot does not stream."""
+        if not self.streams:
             yield self.answer(question, history).text
             return
         ids, _ = self._prompt(question, history)
@@ -205,13 +209,14 @@ class Bot:
         rows = [row for row in known if row.answer is None or row.answer in self._number]
         return random.Random(0).sample(rows, MOST_ROWS) if len(rows) > MOST_ROWS else rows
 
-    def _away(self, confidence: float, note: str, tokens: int = 0) -> Reply:
+    def _away(self, confidence: float, found: Weighed, tokens: int) -> Reply:
         return Reply(
             self.prompt.hand_over,
             handed_over=True,
             confidence=confidence,
             tokens=tokens,
-            note=note,
+            note=f"not sure: {self._source(found.best)}",
+            offered=tuple(self._source(number) for number in found.likely),
         )
 
     def _source(self, number: int) -> str:
@@ -220,7 +225,7 @@ class Bot:
     def _verbatim(self, found: Weighed) -> Reply:
         confidence = self._confidence(found)
         if confidence < self.calibration.threshold:
-            return self._away(confidence, f"not sure: {self._source(found.best)}", found.asked)
+            return self._away(confidence, found, found.asked)
         return Reply(
             self.answers[found.best],
             confidence=confidence,
@@ -257,7 +262,7 @@ class Bot:
         confidence = self._confidence(found)
         free = self._free(ids)
         if confidence < self.calibration.threshold:
-            return self._away(confidence, f"not sure: {self._source(found.best)}", len(ids))
+            return self._away(confidence, found, len(ids))
         said = facts(free.text, self._names)
         due = self._facts[found.best]
         sound = free.stopped and free.text and not free.handed_over and said <= due

@@ -25,6 +25,9 @@ LEAST = 1e-4
 """The smallest share that a witness gives an answer: none can veto alone."""
 TOP = 4
 """Answers of the trie that are looked at for each question."""
+OFFERED, LEAST_OFFERED = 3, 0.02
+"""A question that is handed over offers so many answers, each of at least this share: on freely
+worded questions the right one is among them in nearly nine of ten (LOG.md)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,8 @@ class Weighed:
     features: tuple[float, ...]
     """What the calibration looks at, see FEATURES."""
     asked: int = 0
+    likely: tuple[int, ...] = ()
+    """The answers that may be meant, likeliest first."""
 
 
 FEATURES = ("share", "hand_over", "state_margin", "state_hand_over")
@@ -101,7 +106,13 @@ class Weigher:
             float(states[best] - others.max()) if self.answers > 1 else 1.0,
             float(states[best] - states[-1]),
         )
-        return Weighed(best, float(ranked.values[0]), float(total[-1]), features, chosen.asked)
+        likely = tuple(
+            int(number)
+            for share, number in zip(ranked.values[:OFFERED], ranked.indices[:OFFERED], strict=True)
+            if float(share) >= LEAST_OFFERED
+        )
+        share, away = float(ranked.values[0]), float(total[-1])
+        return Weighed(best, share, away, features, chosen.asked, likely)
 
 
 def _logit(share: float) -> float:

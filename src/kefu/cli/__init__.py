@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 
 import click
 
@@ -29,6 +30,8 @@ def main() -> None:
         if reconfigure:
             reconfigure(encoding="utf-8", errors="replace")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # What one library tells another's developers; a shop owner can do nothing about it.
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers|peft|trl")
     try:
         cli(standalone_mode=False)
     except KefuError as error:

@@ -198,8 +198,9 @@ def _coloured(text: str, kinds: dict[str, str]) -> str:
 
 
 def _details(candidates: Iterable[Candidate], language: Language) -> str:
-    names = ("asked", "right", "wrong", "handed over", "false answers", "false hand-overs")
-    heads = "".join(f"<th scope='col'>{say(n, language)}</th>" for n in (*names, "invented"))
+    names = ["asked", "right", "wrong", "handed over", "false answers", "false hand-overs"]
+    names += ["offered", "invented"]
+    heads = "".join(f"<th scope='col'>{say(n, language)}</th>" for n in names)
     parts = [
         f"<details><summary>{say('details', language)}</summary><div class='scroll'><table><thead>"
         f"<tr><th scope='col'>{say('candidate', language)}</th>"
@@ -207,8 +208,9 @@ def _details(candidates: Iterable[Candidate], language: Language) -> str:
     ]
     for c in candidates:
         for t in (*c.tallies, c.overall):
-            counts = (t.asked, t.right, t.wrong, t.handed_over, t.false_answers)
-            cells = "".join(f"<td>{n}</td>" for n in (*counts, t.false_hand_overs, t.invented))
+            counts = [t.asked, t.right, t.wrong, t.handed_over, t.false_answers]
+            counts += [t.false_hand_overs, t.offered, t.invented]
+            cells = "".join(f"<td>{n}</td>" for n in counts)
             parts.append(
                 f"<tr><th scope='row'>{escaped(c.name)}</th><td>{say(t.kind, language)}</td>{cells}"
                 "</tr>"

@@ -43,6 +43,7 @@ def _in_words(tally: Tally, language: Language) -> str:
     for name, count in (
         ("false answers", tally.false_answers),
         ("false hand-overs", tally.false_hand_overs),
+        ("offered", tally.offered),
         ("invented", tally.invented),
     ):
         if count:

@@ -103,6 +103,10 @@ def _tally(kind: str, verdicts: Sequence[Verdict]) -> Tally:
         false_answers=sum(v.asked.answer is None and not v.mark.handed_over for v in verdicts),
         false_hand_overs=false_hand_overs,
         invented=sum(bool(v.mark.facts_invented) for v in verdicts),
+        offered=sum(
+            v.mark.handed_over and not v.mark.right and v.asked.source in v.reply.offered
+            for v in verdicts
+        ),
         low=wilson(right, len(verdicts))[0],
         high=wilson(right, len(verdicts))[1],
     )

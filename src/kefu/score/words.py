@@ -33,6 +33,7 @@ _WORDS: dict[str, tuple[str, str]] = {
     "handed over": ("handed over", "轉真人"),
     "false answers": ("false answers", "該轉未轉"),
     "false hand-overs": ("false hand-overs", "不該轉卻轉"),
+    "offered": ("… but offered the right question", "…但列出了對的題目"),
     "invented": ("invented facts", "捏造事實"),
     "seconds": ("seconds", "秒數"),
     "candidate": ("candidate", "受測者"),
