@@ -67,5 +67,5 @@ def server(servers: tuple[Server, Server]) -> Server:
 
 @pytest.fixture(scope="session")
 def strict(servers: tuple[Server, Server]) -> Server:
-    """One with a key, 60 questions a minute of each address, and 8 that may wait."""
+    """One with a key, 60 questions a minute of each address, 8 that may wait; free text."""
     return servers[1]

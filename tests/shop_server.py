@@ -95,7 +95,7 @@ def serving(root: Path, *words: str, key: str = "", site: int = 0) -> Iterator[S
 
 @contextmanager
 def both(folder: Path) -> Iterator[tuple[Server, Server]]:
-    """An open server that another site may call, and one with a key and narrow bounds."""
+    """An open server that another site may call, and one with a key, narrow bounds, free text."""
     (folder / "strict").mkdir()
     make_run(folder / "open")
     shutil.copytree(folder / "open" / "runs", folder / "strict" / "runs")
@@ -104,7 +104,7 @@ def both(folder: Path) -> Iterator[tuple[Server, Server]]:
     ).stdout.strip()
     site = _free()
     loose = ("--per-minute", "1000000", "--origin", f"http://127.0.0.1:{site}")
-    strict = ("--per-minute", "60", "--waiting", "8", "--keep-days", "30")
+    strict = ("--per-minute", "60", "--waiting", "8", "--mode", "free")
     with (
         serving(folder / "open", *loose, site=site) as one,
         serving(folder / "strict", *strict, key=key) as other,

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import sqlite3
@@ -220,6 +221,62 @@ def bearer(strict: Server) -> dict[str, str]:
     return {"Authorization": f"Bearer {strict.key}"}
 
 
+def test_free_text_is_shown_while_it_is_made(strict: Server) -> None:
+    engine, asked = strict.engine, {**ASK, "stream": True}
+    with httpx.stream(
+        "POST", strict.url + CHAT, json=asked, headers=bearer(strict), timeout=30
+    ) as answer:
+        lines = answer.iter_lines()
+        seen = [line for line, _ in zip(lines, range(5), strict=False)]
+        os.kill(engine, signal.SIGSTOP)  # it is still at work: the last word is not yet said
+        try:
+            time.sleep(0.5)
+            logged = len(strict.rows())
+        finally:
+            os.kill(engine, signal.SIGCONT)
+        seen += list(lines)
+    said = [json.loads(line[6:]) for line in seen if line.startswith("data: {")]
+    pieces = [e["choices"][0]["delta"].get("content", "") for e in said]
+    assert len([p for p in pieces if p]) > 5 and seen[-2] == "data: [DONE]"
+    time.sleep(0.1)
+    rows = strict.rows()
+    assert len(rows) == logged + 1 and rows[-1][2] == "".join(pieces)
+
+
+def test_free_text_is_as_long_as_was_asked(strict: Server) -> None:
+    # A piece ends with a whole character, and this model makes many broken ones.
+    for stream, most in ((False, 5), (True, 100)):
+        asked = {
+            **ASK,
+            "max_tokens": 5,
+            "stream": stream,
+            "stream_options": {"include_usage": True},
+        }
+        text = httpx.post(strict.url + CHAT, json=asked, headers=bearer(strict), timeout=30).text
+        assert '"finish_reason":"length"' in text.replace(": ", ":")
+        made = re.search(r'"completion_tokens": ?(\d+)', text)
+        assert made and 1 <= int(made[1]) <= most
+
+
+def test_an_engine_that_dies_in_a_stream_says_so_in_it(strict: Server) -> None:
+    before = len(strict.rows())
+    with httpx.stream(
+        "POST",
+        strict.url + CHAT,
+        json={**ASK, "stream": True},
+        headers=bearer(strict),
+        timeout=30,
+    ) as answer:
+        lines = answer.iter_lines()
+        seen = [line for line, _ in zip(lines, range(5), strict=False)]
+        os.kill(strict.engine, signal.SIGKILL)
+        seen += list(lines)
+    last = json.loads(next(line for line in reversed(seen) if line)[6:])
+    assert set(last["error"]) == {"message", "type", "param", "code"}
+    wait_for_ready(strict.url)
+    assert len(strict.rows()) == before + 1  # the failed question, too
+
+
 def test_a_full_queue_and_an_eager_client_are_told_to_wait(strict: Server) -> None:
     engine = strict.engine
     with ThreadPoolExecutor(24) as pool, httpx.Client(headers=bearer(strict), timeout=60) as web:
@@ -228,7 +285,8 @@ def test_a_full_queue_and_an_eager_client_are_told_to_wait(strict: Server) -> No
         time.sleep(1)
         os.kill(engine, signal.SIGCONT)
         done = [a.result() for a in asked]
-        eager = [web.post(strict.url + CHAT, json=ASK) for _ in range(60)]
+        brief = {**ASK, "max_tokens": 1}
+        eager = [web.post(strict.url + CHAT, json=brief) for _ in range(60)]
     for answers, words in (
         (done, "Too many questions wait already."),
         (eager, "Too many questions in a minute."),

@@ -1,7 +1,7 @@
 """app(engine, log, limits, keys): the web application over one engine.
 
-Streaming sends an answer in pieces after it was made and checked: in `verbatim` and `locked`
-nothing may be shown that can still be taken back.
+In `free` and `sample` a stream sends pieces as they come. In `verbatim` and `locked` it sends an
+answer that was made and checked: nothing may be shown that can still be taken back.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import re
 import time
 import uuid
 from collections.abc import AsyncIterator
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.resources import files
@@ -26,7 +27,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from ..asked import Log
-from .engine import Busy, Down, Engine, Told
+from .engine import MOST, Busy, Down, Engine, Told
 from .guard import Guard
 from .keys import Keys, Rate
 from .protocol import ChatRequest, Error, Vote, error
@@ -96,6 +97,7 @@ def app(engine: Engine, log: Log, limits: Limits, keys: Keys) -> FastAPI:
     made = FastAPI(title="kefu", lifespan=life, responses=refusals, docs_url=None, redoc_url=None)
     counts, rate = _Counts(engine), Rate(limits.minute)
     name = engine.run.name
+    under_way: set[asyncio.Task[Told]] = set()  # which else nobody might hold on to
 
     def known(request: Request) -> None:
         key = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
@@ -140,36 +142,66 @@ def app(engine: Engine, log: Log, limits: Limits, keys: Keys) -> FastAPI:
         except ValueError as fault:
             raise HTTPException(400, str(fault)) from None
         begun = time.perf_counter()
+        pieces: asyncio.Queue[str | None] = asyncio.Queue()
+        loop = asyncio.get_running_loop()
+
+        def put(piece: str) -> None:
+            loop.call_soon_threadsafe(pieces.put_nowait, piece)
+
+        most = asked.max_completion_tokens or asked.max_tokens or MOST
         try:
-            told = await asyncio.wait_for(
-                asyncio.wrap_future(engine.ask(question, history)), limits.answer
+            future = engine.ask(
+                question, history, most=most, on_piece=put if asked.stream else None
             )
         except Busy:
             counts.asked.labels("busy").inc()
             raise _later(1.0, "Too many questions wait already.") from None
-        except (Down, TimeoutError) as fault:
-            counts.asked.labels("failed").inc()
-            await run_in_threadpool(log.add, number, question, "", failed=True)
-            if isinstance(fault, TimeoutError):
-                raise HTTPException(504, "The answer took too long.") from None
-            raise HTTPException(503, "The engine ended; ask again.", {"Retry-After": "3"}) from None
-        reply = told.reply
-        counts.seconds.observe(time.perf_counter() - begun)
-        counts.asked.labels("handed_over" if reply.handed_over else "answered").inc()
-        await run_in_threadpool(
-            log.add,
-            number,
-            question,
-            reply.text,
-            handed_over=reply.handed_over,
-            confidence=reply.confidence,
-            source=reply.source,
-        )
+        except Down:
+            future = Future()
+            future.set_exception(Down())
+
+        async def finish() -> Told:
+            """Waits for the reply and logs it, even when the one who asked has gone."""
+            try:
+                told = await asyncio.wait_for(asyncio.wrap_future(future), limits.answer)
+            except (Down, TimeoutError) as fault:
+                counts.asked.labels("failed").inc()
+                await run_in_threadpool(log.add, number, question, "", failed=True)
+                if isinstance(fault, TimeoutError):
+                    raise HTTPException(504, "The answer took too long.") from None
+                why = "The engine ended; ask again."
+                raise HTTPException(503, why, {"Retry-After": "3"}) from None
+            finally:
+                pieces.put_nowait(None)
+            reply = told.reply
+            counts.seconds.observe(time.perf_counter() - begun)
+            counts.asked.labels("handed_over" if reply.handed_over else "answered").inc()
+            await run_in_threadpool(
+                log.add,
+                number,
+                question,
+                reply.text,
+                handed_over=reply.handed_over,
+                confidence=reply.confidence,
+                source=reply.source,
+            )
+            return told
+
+        finished = asyncio.create_task(finish())
+        under_way.add(finished)
+        finished.add_done_callback(under_way.discard)
+        finished.add_done_callback(asyncio.Task.exception)  # read, so that nobody complains
         if asked.stream:
+            first = await pieces.get()
+            if first is None:
+                await asyncio.shield(finished)  # whole or refused: a refusal keeps its status
             usage = bool(asked.stream_options and asked.stream_options.include_usage)
             return StreamingResponse(
-                _events(number, name, told, usage), media_type="text/event-stream"
+                _events(number, name, first, pieces, finished, usage),
+                media_type="text/event-stream",
             )
+        told = await asyncio.shield(finished)
+        reply = told.reply
         message = {"role": "assistant", "content": reply.text}
         choice = {"index": 0, "message": message, "finish_reason": _end(told)}
         return {
@@ -237,7 +269,14 @@ def _end(told: Told) -> str:
     return "stop" if told.reply.stopped else "length"
 
 
-async def _events(number: str, name: str, told: Told, usage: bool) -> AsyncIterator[str]:
+async def _events(
+    number: str,
+    name: str,
+    first: str | None,
+    pieces: asyncio.Queue[str | None],
+    finished: asyncio.Task[Told],
+    usage: bool,
+) -> AsyncIterator[str]:
     head = _head(number, name, "chat.completion.chunk")
 
     def event(delta: dict[str, str], end: str | None = None, **more: Any) -> str:
@@ -246,8 +285,18 @@ async def _events(number: str, name: str, told: Told, usage: bool) -> AsyncItera
         return f"data: {data}\n\n"
 
     yield event({"role": "assistant", "content": ""})
-    for piece in _PIECE.findall(told.reply.text):
+    piece = first
+    while piece is not None:
         yield event({"content": piece})
+        piece = await pieces.get()
+    try:
+        told = await asyncio.shield(finished)
+    except HTTPException as fault:
+        yield f"data: {json.dumps(error(str(fault.detail), 'server_error'))}\n\n"
+        return
+    if first is None:
+        for part in _PIECE.findall(told.reply.text):
+            yield event({"content": part})
     yield event({}, _end(told), kefu=_about(told))
     if usage:
         data = {**head, "choices": [], "usage": _usage(told)}

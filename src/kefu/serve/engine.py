@@ -1,7 +1,7 @@
 """The bot in a child process: waiting questions are answered together; a dead child is replaced.
 
-Only the child imports torch. Knows nothing of HTTP. What it does not do: replies come whole, in
-`free` and `sample` too.
+Only the child imports torch. Knows nothing of HTTP. Streams of `free` and `sample` go on side by
+side, a token of each in turn; what is asked as a whole is generated in one batch.
 """
 
 from __future__ import annotations
@@ -11,19 +11,25 @@ import multiprocessing
 import queue
 import signal
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import KefuError
 from ..records import Mode, Reply, Turn
 from ..workspace import RunFolder
 
+if TYPE_CHECKING:
+    from ..bot import Bot
+
 BATCH = 32
 """Questions that are answered at one time: as many as the bot takes on a CPU."""
+MOST = 256
+"""Tokens of an answer at most, as the bot itself has it."""
 HUNG = 120.0
 """Seconds after which a child that says nothing is ended and replaced."""
 
@@ -56,10 +62,18 @@ class Down(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class _Waiting:
+class Waiting:
+    """A question, and the promise of its reply."""
+
     question: str
     history: tuple[Turn, ...]
+    most: int
+    on_piece: Callable[[str], None] | None
     told: Future[Told]
+
+
+_Asked = tuple[str, tuple[Turn, ...], int, bool]
+"""What the child is sent: question, history, tokens at most, whether to send pieces."""
 
 
 class Engine:
@@ -71,7 +85,7 @@ class Engine:
         self.restarts = 0
         self.fault = ""
         """Why the run cannot be opened, when it cannot."""
-        self._queue: queue.Queue[_Waiting] = queue.Queue(waiting)
+        self._queue: queue.Queue[Waiting] = queue.Queue(waiting)
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="kefu-engine", daemon=True)
         self._child: multiprocessing.process.BaseProcess | None = None
@@ -92,13 +106,24 @@ class Engine:
         if self._thread.is_alive():
             self._thread.join(timeout=10)
 
-    def ask(self, question: str, history: tuple[Turn, ...] = ()) -> Future[Told]:
-        """The reply, later. Raises Busy at once when the queue is full, Down when all is over."""
+    def ask(
+        self,
+        question: str,
+        history: tuple[Turn, ...] = (),
+        *,
+        most: int = MOST,
+        on_piece: Callable[[str], None] | None = None,
+    ) -> Future[Told]:
+        """The reply, later. Raises Busy at once when the queue is full, Down when all is over.
+
+        `most` tokens, and pieces as they come (from another thread), in `free` and `sample` only:
+        an answer of the other modes is neither cut nor shown before it is checked.
+        """
         if self._closing.is_set():
             raise Down
         told: Future[Told] = Future()
         try:
-            self._queue.put_nowait(_Waiting(question, history, told))
+            self._queue.put_nowait(Waiting(question, history, min(most, MOST), on_piece, told))
         except queue.Full:
             raise Busy from None
         return told
@@ -147,8 +172,11 @@ class Engine:
                     return
                 continue
             try:
-                pipe.send([(w.question, w.history) for w in batch])
-                said = pipe.recv() if pipe.poll(HUNG) else None
+                pipe.send([(w.question, w.history, w.most, bool(w.on_piece)) for w in batch])
+                while isinstance(said := pipe.recv() if pipe.poll(HUNG) else None, tuple):
+                    at, piece = said
+                    if (on_piece := batch[at].on_piece) is not None:
+                        on_piece(piece)
             except (EOFError, OSError):
                 said = None
             if not isinstance(said, list):
@@ -165,9 +193,9 @@ class Engine:
         logging.getLogger("kefu").error(fault)
         self._closing.set()
 
-    def _next(self) -> list[_Waiting]:
+    def _next(self) -> list[Waiting]:
         """What waits, at most a batch; whoever has gone away meanwhile is left out."""
-        found: list[_Waiting] = []
+        found: list[Waiting] = []
         with suppress(queue.Empty):
             found.append(self._queue.get(timeout=0.1))
             while len(found) < BATCH:
@@ -193,7 +221,7 @@ def _context() -> Any:
     return context
 
 
-def _fail(batch: list[_Waiting]) -> None:
+def _fail(batch: list[Waiting]) -> None:
     for waiting in batch:
         waiting.told.set_exception(Down())
 
@@ -218,14 +246,45 @@ def _work(pipe: Connection, run: Path, mode: Mode | None) -> None:
         except (EOFError, OSError):
             return
         try:
-            replies = list(bot.answer_all(asked))
-            told: list[Told] | str = [
-                Told(r, len(bot.prompt.ids(q, h)), len(bot.prompt.encode(r.text)))
-                for r, (q, h) in zip(replies, asked, strict=True)
-            ]
+            told: list[Told] | str = _answers(bot, asked, pipe)
         except Exception as error:  # one bad batch must not end the engine
             told = f"{type(error).__name__}: {error}"
         try:
             pipe.send(told)
         except OSError:
             return
+
+
+def _answers(bot: Bot, asked: list[_Asked], pipe: Connection) -> list[Told]:
+    """Replies in the order of the questions; pieces of streams are sent on the way."""
+    open_ = bot.mode in ("free", "sample")
+    done: dict[int, Reply] = {}
+    whole: dict[int | None, list[int]] = {}
+    for i, (_, _, most, pieces) in enumerate(asked):
+        if not (pieces and open_):
+            whole.setdefault(most if open_ else None, []).append(i)
+    for limit, places in whole.items():
+        replies = bot.answer_all([asked[i][:2] for i in places], most=limit)
+        done.update(zip(places, replies, strict=True))
+    streams = {i: bot.stream(*asked[i][:2]) for i in range(len(asked)) if i not in done}
+    texts = dict.fromkeys(streams, "")
+    while streams:
+        for i in tuple(streams):
+            piece = next(streams[i], None)
+            if piece is not None:
+                texts[i] += piece
+                pipe.send((i, piece))
+                if len(bot.prompt.encode(texts[i])) < asked[i][2]:
+                    continue
+            del streams[i]
+            away = texts[i] == bot.prompt.hand_over
+            cost = len(bot.prompt.encode(texts[i]))
+            done[i] = Reply(texts[i], handed_over=away, stopped=piece is None, tokens=cost)
+    return [
+        Told(
+            done[i],
+            len(bot.prompt.ids(q, h)),
+            done[i].tokens if open_ else len(bot.prompt.encode(done[i].text)),
+        )
+        for i, (q, h, _, _) in enumerate(asked)
+    ]

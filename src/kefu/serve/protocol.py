@@ -1,7 +1,7 @@
 """OpenAI's chat protocol: what a request may say, and what an answer or an error looks like.
 
-What is not obeyed, because the run decides it: `temperature`, `max_tokens`, system messages,
-`tools` and the like are accepted and change nothing.
+What is not obeyed, because the run decides it: `temperature`, `top_p`, `seed`, `stop`, system
+messages, `tools` and the like are accepted and change nothing.
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ class ChatRequest(BaseModel):
     stream: bool = False
     stream_options: StreamOptions | None = None
     n: Literal[1] | None = None
+    max_tokens: int | None = Field(default=None, ge=1)
+    max_completion_tokens: int | None = Field(default=None, ge=1)
 
     def asked(self) -> tuple[str, tuple[Turn, ...]]:
         """The question, and the turns before it. Raises ValueError when the last is no question."""
