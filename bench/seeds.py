@@ -32,6 +32,8 @@ def one(said: argparse.Namespace, seed: int) -> None:
 
     workspace = Workspace(said.work / f"seed-{seed}")
     settings = Settings(seed=seed, thorough=said.thorough, base=said.base)
+    if said.precision:
+        settings = replace(settings, precision=said.precision)
     faq = jobs.open_faq(workspace, settings, str(said.faq))
     prepared = jobs.prepare(
         faq, settings, probe(), hold_out=said.exam is None, wordings=said.wordings, steps=said.steps
@@ -58,6 +60,7 @@ def one(said: argparse.Namespace, seed: int) -> None:
                     "handed_over": round(100 * t.handed_over / t.asked, 1),
                     "false_answers": t.false_answers,
                     "invented": t.invented,
+                    "offered": round(100 * t.offered / t.asked, 1),
                 }
                 for t in candidate.tallies
             }
@@ -86,6 +89,7 @@ def main() -> None:
     parser.add_argument("--contrast", type=float, help="0 for plain fine-tuning on the answers")
     parser.add_argument("--steps", type=int)
     parser.add_argument("--base", default="gemma-3-270m")
+    parser.add_argument("--precision", help="bf16, fp32, nf4: as the plan chooses without this")
     parser.add_argument("--thorough", default="normal")
     parser.add_argument("--work", type=Path, default=Path("bench-seeds"))
     parser.add_argument("--jobs", type=int, default=1)
@@ -114,9 +118,14 @@ def main() -> None:
         for kind in mine[0]["kinds"]:
             right = [m["kinds"][kind]["right"] for m in mine]
             away = [m["kinds"][kind]["handed_over"] for m in mine]
+            false = [m["kinds"][kind]["false_answers"] for m in mine]
+            invented = sum(m["kinds"][kind]["invented"] for m in mine)
+            offered = [m["kinds"][kind]["offered"] for m in mine]
             print(
                 f"{who:32} {mode:14} {kind:13} right {sum(right) / len(right):5.1f} "
-                f"({min(right)}-{max(right)})  handed over {sum(away) / len(away):5.1f}"
+                f"({min(right)}-{max(right)})  handed over {sum(away) / len(away):5.1f}  "
+                f"offered {sum(offered) / len(offered):5.1f}  "
+                f"false answers {sum(false) / len(false):4.1f}  invented {invented}"
             )
 
 
