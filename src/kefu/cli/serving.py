@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import click
 
@@ -19,6 +20,11 @@ FOLDER = ".serve"
 @cli.command(epilog=EXAMPLES + "kefu serve first --port 8000")
 @click.argument("run", required=False)
 @click.option("--mode", type=click.Choice(["sample", "free", "locked", "verbatim"]))
+@click.option(
+    "--gguf",
+    type=click.Path(path_type=Path, exists=True),
+    help="Answer by llama.cpp with this GGUF file of the run (free or verbatim).",
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8000, show_default=True, help="Port to listen on.")
 @click.option("--new-key", is_flag=True, help="Make an API key, show it once, and end.")
@@ -36,6 +42,7 @@ def serve(
     workspace: Workspace,
     run: str | None,
     mode: str | None,
+    gguf: Path | None,
     host: str,
     port: int,
     new_key: bool,
@@ -53,7 +60,7 @@ def serve(
     try:
         import uvicorn
 
-        from ..serve import Engine, Keys, Limits, app
+        from ..serve import Engine, Keys, Limits, LlamaEngine, app
     except ImportError as error:
         raise SettingsError(
             f"The server's packages are not here ({error.name}).",
@@ -71,7 +78,11 @@ def serve(
             "Make one: `kefu serve --new-key`, or leave --host out.",
         )
     folder = workspace.run(run or _released(workspace))
-    engine = Engine(folder.path, mode=mode, waiting=waiting)  # type: ignore[arg-type]
+    engine: Engine | LlamaEngine
+    if gguf is None:
+        engine = Engine(folder.path, mode=mode, waiting=waiting)  # type: ignore[arg-type]
+    else:
+        engine = LlamaEngine(folder.path, gguf, mode=mode, waiting=waiting)  # type: ignore[arg-type]
     log = Log(workspace.root / PLACE, days=keep_days, redact=redact)
     limits = Limits(minute=per_minute, origins=origin, local=local)
     show.say(f"{folder.name} answers at http://{host}:{port}/ (Ctrl-C ends it).")

@@ -5,5 +5,6 @@ torch is imported only by the forms that touch weights.
 """
 
 from .door import FORMS, Exported, Form, export
+from .engine import opened
 
-__all__ = ["FORMS", "Exported", "Form", "export"]
+__all__ = ["FORMS", "Exported", "Form", "export", "opened"]

@@ -33,11 +33,11 @@ _PATIENCE = 600.0
 _CHILD = """
 import sys
 import xllamacpp
-model, lora, template = sys.argv[1:]
+model, lora, template, slots, context = sys.argv[1:]
 params = xllamacpp.CommonParams()
 params.model.path = model
-params.n_ctx = 512
-params.n_parallel = 1
+params.n_ctx = int(context)
+params.n_parallel = int(slots)
 params.warmup = False
 params.cpuparams.n_threads = 2
 params.use_jinja = True
@@ -90,13 +90,23 @@ def here() -> bool:
 
 
 @contextmanager
-def opened(path: Path, lora: Path | None = None, template: str = "") -> Iterator[Llama]:
+def opened(
+    path: Path,
+    lora: Path | None = None,
+    template: str = "",
+    *,
+    slots: int = 1,
+    context: int = 512,
+) -> Iterator[Llama]:
     """llama.cpp with a GGUF file (and a GGUF LoRA on it). Raises GateError if it refuses it.
+
+    `slots` sequences are generated side by side and share `context` tokens.
 
     In a process of its own: a file that llama.cpp dislikes may end the process that reads it,
     and its server can hang when it is taken down.
     """
-    command = [sys.executable, "-c", _CHILD, str(path), str(lora or ""), template]
+    words = (path, lora or "", template, slots, context)
+    command = [sys.executable, "-c", _CHILD, *map(str, words)]
     child = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

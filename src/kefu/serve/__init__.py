@@ -7,5 +7,6 @@ Knows nothing of training or exams, and loads no model itself.
 from .door import Limits, app
 from .engine import Engine
 from .keys import Keys
+from .llama import LlamaEngine
 
-__all__ = ["Engine", "Keys", "Limits", "app"]
+__all__ = ["Engine", "Keys", "Limits", "LlamaEngine", "app"]

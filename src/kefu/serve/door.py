@@ -30,6 +30,7 @@ from ..asked import Log
 from .engine import MOST, Busy, Down, Engine, Told
 from .guard import Guard
 from .keys import Keys, Rate
+from .llama import LlamaEngine
 from .protocol import ChatRequest, Error, Vote, error
 
 PAGES = {
@@ -62,7 +63,7 @@ class Limits:
 class _Counts:
     """What /metrics shows."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine | LlamaEngine) -> None:
         self.all = CollectorRegistry()
         self.asked = Counter(
             "kefu_questions", "Questions by what came of them", ["outcome"], registry=self.all
@@ -78,7 +79,7 @@ class _Counts:
             Gauge(name, what, registry=self.all).set_function(of)
 
 
-def app(engine: Engine, log: Log, limits: Limits, keys: Keys) -> FastAPI:
+def app(engine: Engine | LlamaEngine, log: Log, limits: Limits, keys: Keys) -> FastAPI:
     """The application. Starts `engine` with it, and closes engine and log at its end.
 
     A key is asked for when `keys` holds one.
