@@ -9,8 +9,6 @@ Does not know where rows come from, nor what the adapter is for.
 
 from __future__ import annotations
 
-import random
-import shutil
 from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
@@ -20,10 +18,10 @@ from transformers import get_scheduler
 
 from ..prompt import IGNORED, Row
 from ..weights import frozen_head, last_states
-from ..workspace import write_text
+from .checkpoints import Moving
 from .contrast import Bank
 from .loss import LabelLoss, Likely
-from .session import Session, newest_checkpoint
+from .session import Session
 
 SAMPLE, PLACES = 48, 1024
 """Rows, and labelled places in them, from which the likely vocabulary is taken."""
@@ -52,7 +50,8 @@ def run(session: Session, resume: bool) -> None:
     # Both look at the untrained model, also when training goes on: before the adapter is restored.
     likely = _likely(session)
     bank = _bank(session)
-    done = _restore(session, optimizer, scheduler, scaler, bank) if resume else 0
+    moving = Moving(model, optimizer, scheduler, scaler, bank, session.device)
+    done = moving.restore(session.folder) if resume else 0
     session.back_to(done)
     for number, rows in enumerate(session.batches(), start=1):
         if number <= done:
@@ -85,8 +84,9 @@ def run(session: Session, resume: bool) -> None:
         scheduler.step()
         optimizer.zero_grad(set_to_none=True)
         session.say(number, float(total), rate, float(norm))
-        if number % plan.save_every.value == 0 and number < plan.steps.value:
-            _save(session, number, optimizer, scheduler, scaler, bank)
+        if session.save_after(number):
+            moving.save(session.folder, number, session.of, plan.keep.value)
+        session.stop_after(number)
 
 
 def _by_length(session: Session, rows: list[int], micro: int) -> list[list[int]]:
@@ -188,66 +188,3 @@ def _one_an_answer(rows: Sequence[Row]) -> list[Row]:
     for row in rows:
         found.setdefault(row.labels[-row.labelled :], row)
     return list(found.values())
-
-
-# --- checkpoints ---------------------------------------------------------------
-
-
-def _adapter_state(model: Any) -> dict[str, torch.Tensor]:
-    return {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
-
-
-def _save(
-    session: Session, step: int, optimizer: Any, scheduler: Any, scaler: Any, bank: Bank | None
-) -> None:
-    """A whole checkpoint, or none: written beside its place, then moved there."""
-    folder = session.folder.checkpoints
-    folder.mkdir(exist_ok=True)
-    work = folder / f".{step}"
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir()
-    state = {
-        "adapter": _adapter_state(session.model),
-        "optimizer": optimizer.state_dict(),
-        "scheduler": scheduler.state_dict(),
-        "scaler": scaler.state_dict() if scaler else None,
-        "torch_rng": torch.get_rng_state(),
-        "cuda_rng": torch.cuda.get_rng_state() if session.device.startswith("cuda") else None,
-        "python_rng": random.getstate(),
-        "bank": bank.states if bank else None,
-        "step": step,
-    }
-    torch.save(state, work / "state.pt")
-    write_text(work / "step", f"{step}\n")
-    place = folder / f"checkpoint-{step}"
-    shutil.rmtree(place, ignore_errors=True)
-    work.replace(place)
-    kept = sorted(folder.glob("checkpoint-*"), key=lambda p: int(p.name.rsplit("-", 1)[1]))
-    for old in kept[: -session.plan.keep.value]:
-        shutil.rmtree(old, ignore_errors=True)
-
-
-def _restore(
-    session: Session, optimizer: Any, scheduler: Any, scaler: Any, bank: Bank | None
-) -> int:
-    """Puts the newest checkpoint back and returns its step; 0 where there is none."""
-    path = newest_checkpoint(session.folder)
-    if path is None:
-        return 0
-    # weights_only: a checkpoint from elsewhere must not run code here.
-    state = torch.load(path / "state.pt", map_location=session.device, weights_only=True)
-    with torch.no_grad():
-        for name, p in session.model.named_parameters():
-            if p.requires_grad:
-                p.copy_(state["adapter"][name])
-    optimizer.load_state_dict(state["optimizer"])
-    scheduler.load_state_dict(state["scheduler"])
-    if scaler and state["scaler"]:
-        scaler.load_state_dict(state["scaler"])
-    torch.set_rng_state(state["torch_rng"].cpu())
-    if state["cuda_rng"] is not None:
-        torch.cuda.set_rng_state(state["cuda_rng"].cpu())
-    random.setstate(state["python_rng"])
-    if bank is not None:
-        bank.states = state["bank"]
-    return int(state["step"])

@@ -10,10 +10,11 @@ import json
 import platform
 import random
 import shutil
+import signal
+import threading
 import time
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -24,13 +25,39 @@ from ..prompt import Prompt, Row
 from ..records import Example, Plan, Run, Step
 from ..weights import load, to_stderr
 from ..workspace import RunFolder, append_lines, dump, write_json, write_text
-from . import curve
+from . import checkpoints, curve
 
 OnStep = Callable[[Step], None]
 VERSIONED = (
     "kefu", "torch", "transformers", "peft", "trl", "bitsandbytes", "accelerate", "datasets",
     "safetensors",
 )  # fmt: skip
+
+
+@dataclass
+class Asked:
+    """Whether the machine asked for an end, as cloud notebooks do some seconds before theirs."""
+
+    stop: bool = False
+    stepping: bool = False
+
+    @contextmanager
+    def heard(self) -> Iterator[None]:
+        """Hears SIGTERM: between steps it ends at once, else once the step is done and saved."""
+        if threading.current_thread() is not threading.main_thread():
+            yield  # Python hands signals to the main thread alone
+            return
+
+        def hear(*_: Any) -> None:
+            self.stop = True
+            if not self.stepping:
+                raise KeyboardInterrupt
+
+        before = signal.signal(signal.SIGTERM, hear)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
 
 class Interrupted(KefuError):
@@ -51,6 +78,9 @@ class Session:
     owners: list[int] = field(default_factory=list)
     """For each row the number of its answer, -1 for the hand-over."""
     started: float = field(default_factory=time.monotonic)
+    of: dict[str, str] = field(default_factory=dict)
+    """Digests of plan, FAQ and base, which every checkpoint bears."""
+    asked: Asked = field(default_factory=lambda: Asked())
 
     def batches(self) -> Iterator[list[int]]:
         """Row numbers of each optimizer step from the first on, the same for the same seed."""
@@ -62,6 +92,16 @@ class Session:
         kept = [s for s in self.folder.steps() if s.step <= step]
         lines = [json.dumps(dump(s), ensure_ascii=False) + "\n" for s in kept]
         write_text(self.folder.steps_file, "".join(lines))
+
+    def save_after(self, step: int) -> bool:
+        """Whether a checkpoint is due: by the plan, or because training is to stop."""
+        due = self.asked.stop or step % self.plan.save_every.value == 0
+        return due and step < self.plan.steps.value
+
+    def stop_after(self, step: int) -> None:
+        """Ends training between two steps, once its checkpoint is written, if that was asked."""
+        if self.asked.stop and step < self.plan.steps.value:
+            raise KeyboardInterrupt
 
     def say(self, step: int, loss: float, rate: float, norm: float, note: str = "") -> None:
         """Writes one finished optimizer step down and passes it on."""
@@ -75,7 +115,8 @@ class Session:
             memory=peak_memory(self.device),
             note=note,
         )
-        append_lines(self.folder.steps_file, [json.dumps(dump(record), ensure_ascii=False)])
+        with checkpoints.writing(self.folder, self.folder.steps_file):
+            append_lines(self.folder.steps_file, [json.dumps(dump(record), ensure_ascii=False)])
         self.on_step(record)
 
 
@@ -125,55 +166,45 @@ def train(
     versions.json and run.json.
 
     Raises RunError when the folder is held by another training, FaqError when a row is longer
-    than the plan allows (nothing is ever cut), Interrupted on Ctrl-C with the last checkpoint
-    kept.
+    than the plan allows (nothing is ever cut) or when the disk is full, Interrupted on Ctrl-C
+    with the last checkpoint kept, and on SIGTERM with one of the step that was being done.
     """
+    asked = Asked()
     with folder.locked():
         if folder.finished:
             raise RunError(
                 f"The run {folder.name} is finished already.", "Give a new one a name with --name."
             )
+        of = checkpoints.digests(plan, examples)
+        if resume:
+            checkpoints.refuse_another(folder, of)
         _describe(plan, examples, folder)
-        session = _open(plan, examples, folder, on_step, on_start, say)
         try:
-            if plan.engine.value == "trl":
-                from .trl_engine import run as run_engine
-            else:
-                from .lean import run as run_engine
-            run_engine(session, resume)
+            with asked.heard():
+                session = _open(plan, examples, folder, on_step, on_start, say)
+                session.of = of | {"base": checkpoints.base_digest(session.model)}
+                session.asked = asked
+                if resume:
+                    checkpoints.refuse_another(folder, session.of)
+                if plan.engine.value == "trl":
+                    from .trl_engine import run as run_engine
+                else:
+                    from .lean import run as run_engine
+                asked.stepping = True
+                run_engine(session, resume)
+                with checkpoints.writing(folder, folder.adapter):
+                    return _finish(session)
         except KeyboardInterrupt:
-            kept = _newest(folder)
-            when = f"after step {kept}" if kept else "before its first checkpoint"
+            path = checkpoints.newest(folder)
+            when = (
+                f"after step {checkpoints.step_of(path)}"
+                if path
+                else ("before its first checkpoint")
+            )
             raise Interrupted(
                 f"Training was stopped {when}.",
                 f"Go on with `kefu train --resume {folder.name}`.",
             ) from None
-        return _finish(session)
-
-
-def newest_checkpoint(folder: RunFolder) -> Path | None:
-    """The newest checkpoint that was written to its end."""
-    found = []
-    for path in folder.checkpoints.glob("checkpoint-*"):
-        with suppress(ValueError):
-            found.append((int(path.name.rsplit("-", 1)[1]), path))
-    return next((path for _, path in sorted(found, reverse=True) if _whole(path)), None)
-
-
-def _whole(checkpoint: Path) -> bool:
-    """Whether a checkpoint of either engine is complete; each writes one file last."""
-    state = checkpoint / "state.pt"
-    if state.exists():  # a zip archive, whose table of contents stands at its end
-        return zipfile.is_zipfile(state)
-    try:
-        return isinstance(json.loads((checkpoint / "trainer_state.json").read_bytes()), dict)
-    except (OSError, ValueError):
-        return False
-
-
-def _newest(folder: RunFolder) -> int:
-    path = newest_checkpoint(folder)
-    return int(path.name.rsplit("-", 1)[1]) if path else 0
 
 
 def _describe(plan: Plan, examples: Sequence[Example], folder: RunFolder) -> None:
@@ -276,7 +307,9 @@ def _finish(session: Session) -> Run:
         (work / "README.md").unlink()
     _name_base(work / "adapter_config.json", plan.base.value)
     shutil.rmtree(folder.adapter, ignore_errors=True)
+    checkpoints.sync_all(work)
     work.replace(folder.adapter)
+    checkpoints.sync_all(folder.adapter)
     steps = list(folder.steps())
     write_text(folder.file("loss.svg"), curve.loss_picture(steps))
     trainable = sum(p.numel() for p in session.model.parameters() if p.requires_grad)

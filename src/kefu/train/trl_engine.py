@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from ..records import Plan
-from .session import Session, newest_checkpoint
+from . import checkpoints
+from .session import Session
 
 
 def run(session: Session, resume: bool) -> None:
@@ -31,6 +32,16 @@ def run(session: Session, resume: bool) -> None:
                     float(logs.get("learning_rate", 0.0)),
                     float(logs.get("grad_norm", 0.0)),
                 )
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            control.should_save = control.should_save or session.save_after(state.global_step)
+
+        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            path = session.folder.checkpoints / f"checkpoint-{state.global_step}"
+            with checkpoints.writing(session.folder, path):
+                checkpoints.seal(path, session.of)
+            checkpoints.prune(session.folder, plan.keep.value)
+            session.stop_after(state.global_step)
 
     class Ordered(SFTTrainer):  # type: ignore[misc]
         """Takes the rows in kefu's order, so that both engines do the same steps."""
@@ -60,9 +71,10 @@ def run(session: Session, resume: bool) -> None:
                 weight.data = weight.data.float()
         trainer.remove_callback(PrinterCallback)
         trainer.remove_callback(ProgressCallback)
-        found = newest_checkpoint(session.folder) if resume else None
-        session.back_to(int(found.name.rsplit("-", 1)[1]) if found else 0)
-        trainer.train(resume_from_checkpoint=str(found) if found else None)
+        found = checkpoints.newest(session.folder) if resume else None
+        session.back_to(checkpoints.step_of(found) if found else 0)
+        with checkpoints.writing(session.folder, session.folder.checkpoints):
+            trainer.train(resume_from_checkpoint=str(found) if found else None)
 
 
 def _arguments(plan: Plan, session: Session) -> dict[str, Any]:
@@ -81,7 +93,7 @@ def _arguments(plan: Plan, session: Session) -> dict[str, Any]:
         "logging_steps": 1,  # whoever shows fewer lines has all of them to draw from
         "logging_nan_inf_filter": False,  # a NaN that is filtered out is a NaN that nobody sees
         "save_steps": plan.save_every.value,
-        "save_total_limit": plan.keep.value,
+        "save_total_limit": None,  # old ones go when the new one is sealed, not before
         "bf16": cuda and plan.compute.value == "bf16",
         "fp16": cuda and plan.compute.value == "fp16",
         "use_cpu": not cuda,

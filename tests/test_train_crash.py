@@ -1,0 +1,213 @@
+"""Training that is killed, stopped, robbed of its disk or of its newest checkpoint goes on."""
+
+from __future__ import annotations
+
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tiny
+from kefu.errors import RunError
+from kefu.records import Choice, Plan, Step
+from kefu.train import Interrupted, train
+from kefu.workspace import RunFolder
+
+CHILD = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+import tiny
+from kefu.errors import KefuError
+from kefu.train import train
+from kefu.workspace import RunFolder
+folder = RunFolder(Path(sys.argv[1]))
+try:
+    train(folder.plan(), folder.examples(), folder, resume=True, say=lambda text: None)
+except KefuError as error:
+    print(error)
+    sys.exit(2)
+"""
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.base(tmp_path_factory.mktemp("base"))
+
+
+def stop_at(number: int) -> Callable[[Step], None]:
+    def on_step(step: Step) -> None:
+        if step.step == number:
+            raise KeyboardInterrupt
+
+    return on_step
+
+
+def same(one: RunFolder, other: RunFolder) -> bool:
+    """Whether two adapters are alike in every byte."""
+    name = "adapter_model.safetensors"
+    return (one.adapter / name).read_bytes() == (other.adapter / name).read_bytes()
+
+
+def child(folder: RunFolder) -> subprocess.Popen[str]:
+    """A process of its own that goes on with a run."""
+    return subprocess.Popen(
+        [sys.executable, "-c", CHILD, str(folder.path), str(Path(__file__).parent)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def until_step(folder: RunFolder, number: int, process: subprocess.Popen[str]) -> None:
+    """Waits until a step is told."""
+    while process.poll() is None and not any(s.step >= number for s in folder.steps()):
+        time.sleep(0.01)
+
+
+@contextmanager
+def files_up_to(size: int) -> Iterator[None]:
+    """The system lets no file grow beyond `size` bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def begun(path: Path, plan: Plan, stop: int = 1) -> RunFolder:
+    """A run that was stopped at a step."""
+    folder = tiny.run_folder(path)
+    with pytest.raises(Interrupted):
+        train(plan, tiny.EXAMPLES, folder, on_step=stop_at(stop))
+    return folder
+
+
+@pytest.mark.slow
+def test_a_killed_run_ends_with_the_very_adapter_of_one_that_was_not(
+    base: Path, tmp_path: Path
+) -> None:
+    plan = tiny.plan(base, steps=80, save_every=1, keep=2, rank=4, dropout=0.1)
+    whole = tiny.run_folder(tmp_path / "whole")
+    train(plan, tiny.EXAMPLES, whole)
+    folder = begun(tmp_path / "run", plan)
+    draw = random.Random(5)
+    for target in (20, 50):
+        process = child(folder)
+        until_step(folder, target, process)
+        time.sleep(draw.random() * 0.03)  # saving takes a good part of each step
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+    train(plan, tiny.EXAMPLES, folder, resume=True)
+    assert same(whole, folder)
+    assert [s.loss for s in folder.steps()] == [s.loss for s in whole.steps()]
+
+
+@pytest.mark.slow
+def test_sigterm_ends_the_step_saves_it_and_says_how_to_go_on(base: Path, tmp_path: Path) -> None:
+    plan = tiny.plan(base, steps=400, save_every=400, rank=4)
+    folder = begun(tmp_path / "run", plan)
+    process = child(folder)
+    until_step(folder, 5, process)
+    process.terminate()
+    said, _ = process.communicate(timeout=30)
+    assert process.returncode == 2
+    last = [s.step for s in folder.steps()][-1]
+    assert f"stopped after step {last}." in said and "--resume run" in said
+    assert (folder.checkpoints / f"checkpoint-{last}").is_dir()
+    assert 5 <= last < 400
+
+
+@pytest.mark.parametrize("engine", ["lean", "trl"])
+def test_a_damaged_newest_checkpoint_is_passed_over(
+    base: Path, tmp_path: Path, engine: str
+) -> None:
+    exact: dict[str, Any] = {"contrast": 0.0, "softmax": "all", "dropout": 0.0}
+    plan = tiny.plan(base, steps=8, save_every=3, rank=4, engine=engine, **exact)
+    whole = tiny.run_folder(tmp_path / "whole")
+    train(plan, tiny.EXAMPLES, whole)
+    folder = begun(tmp_path / "run", plan, stop=7)
+    name = "state.pt" if engine == "lean" else "optimizer.pt"
+    file = folder.checkpoints / "checkpoint-6" / name
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1  # one bit
+    file.write_bytes(data)
+    told: list[int] = []
+    train(plan, tiny.EXAMPLES, folder, resume=True, on_step=lambda s: told.append(s.step))
+    assert told == [4, 5, 6, 7, 8]
+    assert same(whole, folder)
+
+
+@pytest.mark.parametrize("engine", ["lean", "trl"])
+def test_a_full_disk_while_saving_is_a_sentence_and_keeps_the_last_checkpoint(
+    base: Path, tmp_path: Path, engine: str
+) -> None:
+    exact: dict[str, Any] = {"contrast": 0.0, "softmax": "all", "dropout": 0.0}
+    plan = tiny.plan(base, steps=9, save_every=3, rank=4, engine=engine, **exact)
+    whole = tiny.run_folder(tmp_path / "whole")
+    train(plan, tiny.EXAMPLES, whole)
+    folder = tiny.run_folder(tmp_path / "run")
+
+    def fill(step: Step) -> None:
+        if step.step == 4:  # room for a line of text still, and for no tensor
+            resource.setrlimit(resource.RLIMIT_FSIZE, (6000, resource.RLIM_INFINITY))
+
+    with (
+        files_up_to(resource.RLIM_INFINITY),
+        pytest.raises(RunError, match=r"cannot be written.*Step 3 is kept.*--resume run"),
+    ):
+        train(plan, tiny.EXAMPLES, folder, on_step=fill)
+    train(plan, tiny.EXAMPLES, folder, resume=True)
+    assert same(whole, folder)
+
+
+def test_a_full_disk_at_the_very_end_is_a_sentence(base: Path, tmp_path: Path) -> None:
+    plan = tiny.plan(base, steps=4, save_every=3, rank=4)
+    folder = tiny.run_folder(tmp_path / "run")
+
+    def fill(step: Step) -> None:
+        if step.step == 4:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (6000, resource.RLIM_INFINITY))
+
+    with (
+        files_up_to(resource.RLIM_INFINITY),
+        pytest.raises(RunError, match=r"adapter cannot be written.*Step 3 is kept"),
+    ):
+        train(plan, tiny.EXAMPLES, folder, on_step=fill)
+    assert not folder.finished
+
+
+def test_checkpoints_of_another_plan_faq_or_base_are_refused(base: Path, tmp_path: Path) -> None:
+    plan = tiny.plan(base, steps=6, save_every=2, rank=4, micro_batch=2, accumulation=2)
+    folder = begun(tmp_path / "run", plan, stop=3)
+    rate = replace(plan, learning_rate=Choice(1e-5, "Another."))
+    with pytest.raises(RunError, match="are of another plan, and training cannot go on"):
+        train(rate, tiny.EXAMPLES, folder, resume=True)
+    assert folder.plan() == plan  # nothing was written over
+    rows = (*tiny.EXAMPLES[1:], tiny.EXAMPLES[0])
+    with pytest.raises(RunError, match="are of other rows of the FAQ, and"):
+        train(plan, rows, folder, resume=True)
+    from safetensors.torch import load_file, save_file
+
+    file = base / "model.safetensors"
+    kept = file.read_bytes()
+    tensors = load_file(file)
+    tensors["model.norm.weight"][0] += 1
+    save_file(tensors, file, {"format": "pt"})
+    try:
+        with pytest.raises(RunError, match="are of another base model, and"):
+            train(plan, tiny.EXAMPLES, folder, resume=True)
+    finally:
+        file.write_bytes(kept)
+    # The same work in other portions is the same run.
+    smaller = replace(plan, micro_batch=Choice(1, "Less."), accumulation=Choice(4, "More."))
+    assert train(smaller, tiny.EXAMPLES, folder, resume=True).steps == 6
