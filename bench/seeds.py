@@ -33,7 +33,7 @@ def one(said: argparse.Namespace, seed: int) -> None:
     workspace = Workspace(said.work / f"seed-{seed}")
     settings = Settings(seed=seed, thorough=said.thorough, base=said.base)
     if said.precision:
-        settings = replace(settings, precision=said.precision)
+        settings = settings.model_copy(update={"precision": said.precision})
     faq = jobs.open_faq(workspace, settings, str(said.faq))
     prepared = jobs.prepare(
         faq, settings, probe(), hold_out=said.exam is None, wordings=said.wordings, steps=said.steps

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..errors import RunError
 from ..prompt import Prompt
-from ..recall import Index
+from ..recall import Index, normalise
 from ..records import Example, Faq, Mode, Pair, Plan, Reply, Turn, trained_part
 from ..score import facts, names_of
 from ..weights import load
@@ -49,6 +49,7 @@ class Bot:
         self._names = names_of(Faq(self.pairs, ()))
         self._facts = [facts(text, self._names) for text in texts]
         self._weigher: Weigher | None = None
+        self._known: dict[str, int] = {}
 
     @classmethod
     def open(
@@ -189,12 +190,18 @@ class Bot:
     def _weigh(self, questions: Sequence[str], prompts: Sequence[Sequence[int]]) -> list[Weighed]:
         if self._weigher is None:
             self._weigher = self._make_weigher()
-        return self._weigher.weigh(questions, prompts)
+        found = self._weigher.weigh(questions, prompts)
+        known = [self._known.get(_bare(question)) for question in questions]
+        return [
+            w if number is None else replace(w, best=number, certain=True)
+            for w, number in zip(found, known, strict=True)
+        ]
 
     def _make_weigher(self) -> Weigher:
         away = len(self.answers)
         root = build([self.prompt.answer_ids(a) for a in (*self.answers, None)])
         rows = self._trained()
+        self._known = self._by_heart(rows)
         prompts = [self.prompt.ids(row.question) for row in rows]
         owners = [away if row.answer is None else self._number[row.answer] for row in rows]
         memory = Memory(self.engine, prompts, owners)
@@ -202,6 +209,15 @@ class Bot:
         pairs = trained_part(self.folder.faq(), rows).pairs
         numbers = [self._number[p.answer] for p in pairs]
         return Weigher(self.engine, root, memory, Index(pairs), numbers, away)
+
+    def _by_heart(self, rows: Sequence[Example]) -> dict[str, int]:
+        """Trained questions that have one answer: what the owner wrote himself is
+        answered however sure the bot must be of all else."""
+        found: dict[str, set[str | None]] = {}
+        for row in rows:
+            found.setdefault(_bare(row.question), set()).add(row.answer)
+        single = {asked: next(iter(said)) for asked, said in found.items() if len(said) == 1}
+        return {q: self._number[a] for q, a in single.items() if q and a is not None}
 
     def _trained(self) -> list[Example]:
         """The rows that the run was trained on, thinned where they are very many."""
@@ -224,7 +240,7 @@ class Bot:
 
     def _verbatim(self, found: Weighed) -> Reply:
         confidence = self._confidence(found)
-        if confidence < self.calibration.threshold:
+        if not found.certain and confidence < self.calibration.threshold:
             return self._away(confidence, found, found.asked)
         return Reply(
             self.answers[found.best],
@@ -234,6 +250,8 @@ class Bot:
         )
 
     def _confidence(self, found: Weighed) -> float:
+        if found.certain:
+            return 1.0
         if self.calibration.weights:
             return self.calibration.confidence(found.features)
         return found.share if found.share > found.hand_over else 0.0
@@ -261,7 +279,7 @@ class Bot:
         """
         confidence = self._confidence(found)
         free = self._free(ids)
-        if confidence < self.calibration.threshold:
+        if not found.certain and confidence < self.calibration.threshold:
             return self._away(confidence, found, len(ids))
         said = facts(free.text, self._names)
         due = self._facts[found.best]
@@ -276,6 +294,11 @@ class Bot:
             tokens=len(ids),
             note="" if text == free.text else "the free text said something else",
         )
+
+
+def _bare(question: str) -> str:
+    """The question without the marks and blanks at its ends, in one width, script and case."""
+    return normalise(question).strip(" ?!.,~。，、…")
 
 
 def _timed(reply: Reply, seconds: float) -> Reply:

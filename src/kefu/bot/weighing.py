@@ -45,6 +45,8 @@ class Weighed:
     asked: int = 0
     likely: tuple[int, ...] = ()
     """The answers that may be meant, likeliest first."""
+    certain: bool = False
+    """The question is one that was trained, letter for letter: there is nothing to weigh."""
 
 
 FEATURES = ("share", "hand_over", "state_margin", "state_hand_over")
