@@ -166,7 +166,7 @@ def test_contrast_draws_the_wordings_of_one_answer_together() -> None:
     owners = [0, 0, 1, 1, -1]
     apart = torch.eye(5, 8)
     drawn = torch.stack([apart[0], apart[0], apart[2], apart[2], apart[4]]) + 0.01 * apart
-    rows = range(5)
+    rows = torch.arange(5)
     assert Bank(drawn, owners).loss(drawn, rows) < Bank(apart, owners).loss(apart, rows)
     alone = Bank(apart, [0, 1, 2, -1, -1])
     assert float(alone.loss(apart, rows)) == 0.0  # nothing to draw together

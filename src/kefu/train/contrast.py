@@ -26,29 +26,32 @@ class Bank:
         self.centre = states.mean(0, keepdim=True)
         self.owners = torch.tensor(list(owners), device=states.device)
         self.states = self._unit(states)
+        self._seen = torch.empty(0, dtype=torch.long, device=states.device), self.states[:0]
 
     def _unit(self, states: torch.Tensor) -> torch.Tensor:
         return torch.nn.functional.normalize(states.float() - self.centre, dim=-1)
 
-    def loss(self, states: torch.Tensor, rows: Sequence[int]) -> torch.Tensor:
-        """Sum over `rows` (numbers in the bank) with states (n, d); the bank then holds these.
+    def loss(self, states: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
+        """Sum over the rows `at` (n,) (numbers in the bank) with states (n, d).
 
-        Rows to hand over have nothing in common: they are counter-examples only.
+        Rows to hand over have nothing in common: they are counter-examples only. Nothing here
+        waits for the GPU. `remember` puts these states into the bank after the backward pass.
         """
-        at = torch.tensor(list(rows), device=states.device)
         mine = self._unit(states)
-        # The batch's own states carry gradients on both sides; the bank's are as they were seen.
+        # The batch's own states carry gradients; the bank's are as they were seen.
         near = mine @ self.states.T / TEMPERATURE
         owner = self.owners[at]
         same = owner.unsqueeze(1) == self.owners.unsqueeze(0)
         itself = at.unsqueeze(1) == torch.arange(len(self.owners), device=at.device).unsqueeze(0)
         near = near.masked_fill(itself, float("-inf"))
         friends = same & ~itself & (owner >= 0).unsqueeze(1)
-        counts = friends.any(1)
-        total = states.new_zeros((), dtype=torch.float32)
-        if bool(counts.any()):
-            good = torch.logsumexp(near.masked_fill(~friends, float("-inf"))[counts], 1)
-            total = (torch.logsumexp(near[counts], 1) - good).sum()
-        # Not in place: the backward pass still needs the states as they were.
-        self.states = self.states.index_copy(0, at, mine.detach())
-        return total
+        # A row without friends has all for its friends: then both sums are one, and nothing pulls.
+        friends = torch.where(friends.any(1, keepdim=True), friends, ~itself)
+        good = torch.logsumexp(near.masked_fill(~friends, float("-inf")), 1)
+        self._seen = at, mine.detach()
+        return (torch.logsumexp(near, 1) - good).sum()
+
+    def remember(self) -> None:
+        """Keeps the states that `loss` saw last. In place, as a captured step needs it."""
+        at, mine = self._seen
+        self.states.index_copy_(0, at, mine)

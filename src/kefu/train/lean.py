@@ -71,6 +71,8 @@ def run(session: Session, resume: bool) -> None:
                 loss = summed / labelled
                 aim = loss + plan.contrast.value * apart / len(rows)
             torch.autograd.backward(scaler.scale(aim) if scaler else aim)
+            if bank is not None:
+                bank.remember()
             total += loss.detach()
         if scaler:
             scaler.unscale_(optimizer)
@@ -97,7 +99,7 @@ def _by_length(session: Session, rows: list[int], micro: int) -> list[list[int]]
 
 def _bank(session: Session) -> Bank | None:
     """The states of all rows before training, where the plan wants them contrasted."""
-    if not session.plan.contrast.value:
+    if not session.plan.contrast.value or len(session.rows) < 2:
         return None
     begins = [row.ids[: len(row.ids) - row.labelled] for row in session.rows]
     states = last_states(session.model.get_base_model(), begins, session.device)
@@ -139,7 +141,8 @@ def summed_loss(
     if likely is not None:
         weight, target = likely.weight, likely.labels(target)
     summed: torch.Tensor = LabelLoss.apply(hidden[where], weight, target, cap)  # type: ignore[no-untyped-call]
-    apart = bank.loss(hidden[starts], numbers) if bank is not None else summed.new_zeros(())
+    at = torch.tensor(list(numbers), device=device)
+    apart = bank.loss(hidden[starts], at) if bank is not None else summed.new_zeros(())
     return summed, apart
 
 

@@ -22,18 +22,25 @@ LEFT = 1e-4
 class LabelLoss(torch.autograd.Function):
     """Sum of cross entropies, in nats, of `labels` (n,) given `hidden` (n, d) and a frozen head.
 
-    `weight` (v, d) gets no gradient. `cap` is the model's final logit soft cap, or 0.
+    `weight` (v, d) gets no gradient. `cap` is the model's final logit soft cap, or 0. `counted`
+    (n,) is 0 where a label only fills a bucket (see graphs.py) and 1 elsewhere.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor, cap: float
+        ctx: Any,
+        hidden: torch.Tensor,
+        weight: torch.Tensor,
+        labels: torch.Tensor,
+        cap: float,
+        counted: torch.Tensor | None = None,
     ) -> torch.Tensor:
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
         grad = torch.empty_like(hidden)
         for start in range(0, hidden.shape[0], CHUNK):
             piece = slice(start, start + CHUNK)
-            loss, grad[piece] = _chunk(hidden[piece], weight, labels[piece], cap)
+            share = None if counted is None else counted[piece]
+            loss, grad[piece] = _chunk(hidden[piece], weight, labels[piece], cap, share)
             total += loss
         ctx.save_for_backward(grad)
         return total
@@ -41,11 +48,15 @@ class LabelLoss(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *outer: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (grad,) = ctx.saved_tensors
-        return grad * outer[0].to(grad.dtype), None, None, None
+        return grad * outer[0].to(grad.dtype), None, None, None, None
 
 
 def _chunk(
-    hidden: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor, cap: float
+    hidden: torch.Tensor,
+    weight: torch.Tensor,
+    labels: torch.Tensor,
+    cap: float,
+    counted: torch.Tensor | None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Loss and its gradient to `hidden` for one chunk."""
     logits = (hidden.to(weight.dtype) @ weight.T).float()
@@ -56,9 +67,10 @@ def _chunk(
         slope = squashed.square_().neg_().add_(1)
     norm = torch.logsumexp(logits, dim=-1, keepdim=True)
     at = labels.unsqueeze(-1)
-    loss = (norm - logits.gather(-1, at)).sum()
+    each = norm - logits.gather(-1, at)
+    loss = (each if counted is None else each * counted.unsqueeze(-1)).sum()
     error = logits.sub_(norm).exp_()  # probabilities
-    if hidden.device.type == "cpu" and not cap:
+    if hidden.device.type == "cpu" and not cap and counted is None:
         few = _columns(error, labels)
         if few is not None:
             columns, place = few
@@ -68,6 +80,8 @@ def _chunk(
     error.scatter_add_(-1, at, torch.full_like(norm, -1.0))
     if slope is not None:
         error *= slope
+    if counted is not None:
+        error *= counted.unsqueeze(-1)
     return loss, (error.to(weight.dtype) @ weight).to(hidden.dtype)
 
 
