@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -48,8 +49,8 @@ def run(session: Session, resume: bool) -> None:
     )
     scaler = torch.amp.GradScaler("cuda") if plan.compute.value == "fp16" else None
     # Both look at the untrained model, also when training goes on: before the adapter is restored.
-    likely = _likely(session)
-    bank = _bank(session)
+    likely = likely_part(session)
+    bank = bank_of(session)
     moving = Moving(model, optimizer, scheduler, scaler, bank, session.device)
     done = moving.restore(session.folder) if resume else 0
     session.back_to(done)
@@ -59,7 +60,7 @@ def run(session: Session, resume: bool) -> None:
         labelled = sum(session.rows[i].labelled for i in rows)
         total = torch.zeros((), device=session.device)
         for part in _by_length(session, rows, plan.micro_batch.value):
-            with _autocast(plan.compute.value, cuda):
+            with autocast(plan.compute.value, cuda):
                 summed, apart = summed_loss(
                     model,
                     [session.rows[i] for i in part],
@@ -97,7 +98,7 @@ def _by_length(session: Session, rows: list[int], micro: int) -> list[list[int]]
     return [ordered[i : i + micro] for i in range(0, len(ordered), micro)]
 
 
-def _bank(session: Session) -> Bank | None:
+def bank_of(session: Session) -> Bank | None:
     """The states of all rows before training, where the plan wants them contrasted."""
     if not session.plan.contrast.value or len(session.rows) < 2:
         return None
@@ -106,7 +107,7 @@ def _bank(session: Session) -> Bank | None:
     return Bank(states, session.owners)
 
 
-def _autocast(compute: str, cuda: bool) -> Any:
+def autocast(compute: str, cuda: bool) -> Any:
     if not cuda or compute == "fp32":
         return nullcontext()
     return torch.autocast("cuda", torch.bfloat16 if compute == "bf16" else torch.float16)
@@ -146,28 +147,47 @@ def summed_loss(
     return summed, apart
 
 
+@dataclass(frozen=True, slots=True)
+class Laid:
+    """Rows end to end: `ids` and `places` (positions, from 0 in every row) of n tokens; `where`
+    and `target`, the places before the k labels and their ids; `starts`, the place of each row's
+    last token before its answer begins."""
+
+    ids: list[int]
+    places: list[int]
+    where: list[int]
+    target: list[int]
+    starts: list[int]
+
+
+def laid(rows: Sequence[Row]) -> Laid:
+    """Lays rows end to end."""
+    found = Laid([], [], [], [], [])
+    for row in rows:
+        start = len(found.ids)
+        found.ids.extend(row.ids)
+        found.places.extend(range(len(row.ids)))
+        for i, label in enumerate(row.labels[1:]):
+            if label != IGNORED:
+                found.where.append(start + i)
+                found.target.append(label)
+        found.starts.append(found.where[-row.labelled] if row.labelled < len(row.ids) else start)
+    return found
+
+
 def _packed(
     rows: Sequence[Row], device: str
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Token ids and positions (1, n) of rows end to end; places and ids of the labels (k,); and
-    the place (r,) of each row's last token before its answer begins."""
-    ids = torch.tensor([[i for row in rows for i in row.ids]], device=device)
-    places = torch.tensor([[p for row in rows for p in range(len(row.ids))]], device=device)
-    at, labels, begins = [], [], []
-    start = 0
-    for row in rows:
-        for i, label in enumerate(row.labels[1:]):
-            if label != IGNORED:
-                at.append(start + i)
-                labels.append(label)
-        begins.append(at[-row.labelled] if row.labelled < len(row.ids) else start)
-        start += len(row.ids)
-    where = torch.tensor(at, device=device)
-    target = torch.tensor(labels, device=device)
-    return ids, places, where, target, torch.tensor(begins, device=device)
+    """What `laid` says, as tensors: ids and places (1, n), where and target (k,), starts (r,)."""
+    found = laid(rows)
+    ids, places = (torch.tensor([x], device=device) for x in (found.ids, found.places))
+    where, target, starts = (
+        torch.tensor(x, device=device) for x in (found.where, found.target, found.starts)
+    )
+    return ids, places, where, target, starts
 
 
-def _likely(session: Session) -> Likely | None:
+def likely_part(session: Session) -> Likely | None:
     """The likely part of a large vocabulary, where the plan trains on that part."""
     if session.plan.softmax.value != "likely":
         return None

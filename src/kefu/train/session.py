@@ -189,7 +189,9 @@ def train(
                 if plan.engine.value == "trl":
                     from .trl_engine import run as run_engine
                 else:
-                    from .lean import run as run_engine
+                    from . import graphs, lean
+
+                    run_engine = graphs.run if graphs.possible(session) else lean.run
                 asked.stepping = True
                 run_engine(session, resume)
                 with checkpoints.writing(folder, folder.adapter):

@@ -1,0 +1,327 @@
+"""The lean engine's steps as CUDA graphs: the same mathematics, launched in one go.
+
+A step of a few hundred tokens is thousands of small kernels, and Python launches them more slowly
+than a GPU works them off. Here a whole step (forwards, backwards, clipping, AdamW) is recorded once
+for each bucket of tokens and then replayed. Rows lie end to end as in lean.py, filled up to their
+bucket with one row that counts nothing; one copy brings a step's rows to the GPU, and the host
+reads a step's loss while the next one runs.
+
+Does not know accumulation, checkpointing or loss scaling: such plans go lean.py's way.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import get_scheduler
+
+from ..weights import frozen_head
+from .checkpoints import Moving
+from .contrast import Bank
+from .lean import CLIP, Laid, autocast, bank_of, laid
+from .loss import LabelLoss
+from .session import Session
+
+LEAST = 16
+"""Steps from which on recording pays: it costs about as much as three to five steps."""
+MOST = 8
+"""Buckets of a run."""
+GRAIN = 16
+"""Tokens between two sizes that a bucket may have, at least."""
+SIZES = 64
+"""Sizes that are timed."""
+BEYOND = 4
+"""So many sizes above the largest step are looked at too: one may be quicker than it."""
+OPENING = 0.03
+"""Seconds that one more bucket costs, a layer of the model (measured at 28 layers: 0.8 s)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """The size that a step's rows are filled up to."""
+
+    tokens: int
+    labels: int
+
+
+class Feed:
+    """A bucket's place in memory for one step's rows: one tensor, and its parts as views."""
+
+    def __init__(self, bucket: Bucket, rows: int, device: str) -> None:
+        n, k = bucket.tokens, bucket.labels
+        self.bucket = bucket
+        self.flat = torch.zeros(2 * (n + k + rows) + 1, dtype=torch.long, device=device)
+        parts = torch.split(self.flat, [n, n, k, k, rows, rows, 1])
+        self.ids, self.places = parts[0].unsqueeze(0), parts[1].unsqueeze(0)
+        self.where, self.target, self.starts, self.numbers, self.count = parts[2:]
+        self.order = torch.arange(k, device=device)
+
+    def fill(self, rows: Laid, numbers: Sequence[int]) -> None:
+        """Brings a step's rows (whose numbers in the bank are given) to the device."""
+        more = self.bucket.tokens - len(rows.ids)
+        fewer = [0] * (self.bucket.labels - len(rows.where))
+        whole = (
+            (*rows.ids, *[0] * more, *rows.places, *range(more)),
+            (*rows.where, *fewer, *rows.target, *fewer),
+            (*rows.starts, *numbers, len(rows.where)),
+        )
+        flat = torch.tensor([number for part in whole for number in part])
+        # Pinned, so that the copy does not make the host wait for the step that is running.
+        self.flat.copy_(flat.pin_memory() if self.flat.is_cuda else flat, non_blocking=True)
+
+
+def possible(session: Session) -> bool:
+    """Whether this session's steps can be recorded, and whether that is worth it."""
+    plan = session.plan
+    return (
+        session.device.startswith("cuda")
+        and plan.accumulation.value == 1
+        and not plan.checkpointing.value
+        and plan.compute.value != "fp16"  # its loss scale asks the host after every step
+        and plan.steps.value >= LEAST
+        and plan.softmax.value != "likely"
+        and frozen_head(session.model.get_base_model()) is not None
+    )
+
+
+class Recorder:
+    """Does steps: by replaying what was recorded, or as they come where nothing records."""
+
+    def __init__(self, session: Session, optimizer: Any, bank: Bank | None) -> None:
+        self.session, self.optimizer, self.bank = session, optimizer, bank
+        self.inner = session.model.get_base_model()
+        head = frozen_head(self.inner)
+        assert head is not None
+        self.head, self.cap = head
+        self.weights = [p for p in session.model.parameters() if p.requires_grad]
+        self.cuda = session.device.startswith("cuda")
+        self.feeds: dict[Bucket, Feed] = {}
+        self.replays: dict[Bucket, Callable[[], torch.Tensor]] = {}
+        self.pool = torch.cuda.graph_pool_handle() if self.cuda else None
+
+    def step(self, bucket: Bucket, rows: Laid, numbers: Sequence[int]) -> torch.Tensor:
+        """One optimizer step; loss and norm of the gradient (2,), on the device, not waited for."""
+        feed = self.feeds.get(bucket)
+        if feed is None:
+            feed = self.feeds[bucket] = Feed(bucket, len(numbers), self.session.device)
+            feed.fill(rows, numbers)
+            self.replays[bucket] = self._record(feed) if self.cuda else lambda: self._work(feed)
+        feed.fill(rows, numbers)
+        return self.replays[bucket]()
+
+    def _work(self, feed: Feed) -> torch.Tensor:
+        plan = self.session.plan
+        for weight in self.weights:
+            weight.grad = None
+        with autocast(plan.compute.value, self.cuda):
+            out = self.inner.get_decoder()(
+                input_ids=feed.ids, position_ids=feed.places, use_cache=False
+            )
+            hidden = out.last_hidden_state[0]
+            counted = (feed.order < feed.count).float()
+            summed = LabelLoss.apply(  # type: ignore[no-untyped-call]
+                hidden.index_select(0, feed.where), self.head, feed.target, self.cap, counted
+            )
+            loss = aim = summed / feed.count[0]
+            if self.bank is not None:
+                apart = self.bank.loss(hidden.index_select(0, feed.starts), feed.numbers)
+                aim = loss + plan.contrast.value * apart / len(feed.numbers)
+        torch.autograd.backward(aim)
+        if self.bank is not None:
+            self.bank.remember()
+        norm = torch.nn.utils.clip_grad_norm_(self.weights, CLIP)
+        self.optimizer.step()
+        return torch.stack([loss.detach().float(), norm.float()])
+
+    def _record(self, feed: Feed) -> Callable[[], torch.Tensor]:
+        if not self.replays:
+            self._warm_up(feed)
+        for weight in self.weights:
+            weight.grad = None  # so that the gradients' memory is the graph's own
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self.pool):
+            out = self._work(feed)
+
+        def replay() -> torch.Tensor:
+            graph.replay()
+            return out
+
+        return replay
+
+    def _warm_up(self, feed: Feed) -> None:
+        """Two steps on a stream of their own, as recording asks for, and everything put back."""
+        state = copy.deepcopy(self.optimizer.state_dict()["state"])
+        weights = [w.detach().clone() for w in self.weights]
+        states = self.bank.states.clone() if self.bank else None
+        random = torch.cuda.get_rng_state()
+        aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):
+            for _ in range(2):
+                self._work(feed)
+        torch.cuda.current_stream().wait_stream(aside)
+        with torch.no_grad():
+            for weight, before in zip(self.weights, weights, strict=True):
+                weight.copy_(before)
+            for number, weight in enumerate(self.weights):
+                for name, value in self.optimizer.state[weight].items():
+                    value.copy_(state[number][name]) if state else value.zero_()
+            if self.bank is not None and states is not None:
+                self.bank.states.copy_(states)
+        torch.cuda.set_rng_state(random)
+
+
+def run(session: Session, resume: bool) -> None:
+    """All steps of the session's plan that are not done yet."""
+    plan, model = session.plan, session.model
+    cuda = session.device.startswith("cuda")
+    weights = [p for p in model.parameters() if p.requires_grad]
+    rate = torch.zeros((), device=session.device)
+    optimizer = torch.optim.AdamW(weights, lr=rate, weight_decay=0.0, fused=True, capturable=cuda)
+    # The rate is a number on the device, which the graph reads; the schedule is kept beside it.
+    clock = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=plan.learning_rate.value)
+    scheduler = get_scheduler(
+        plan.scheduler.value,
+        clock,
+        num_warmup_steps=plan.warmup.value,
+        num_training_steps=plan.steps.value,
+    )
+    bank = bank_of(session)
+    moving = Moving(model, optimizer, scheduler, None, bank, session.device)
+    done = moving.restore(session.folder) if resume else 0
+    for group in optimizer.param_groups:
+        group.update(lr=rate, capturable=cuda)
+    session.back_to(done)
+    steps = list(session.batches())
+    buckets = _buckets(session, steps[done:])
+    recorder = Recorder(session, optimizer, bank)
+    running: _Running | None = None
+    for number, rows in enumerate(steps, start=1):
+        if number <= done:
+            continue
+        # Rows of like length together, as lean.py lays them.
+        ordered = sorted(rows, key=lambda i: len(session.rows[i].ids))
+        packed = laid([session.rows[i] for i in ordered])
+        now = scheduler.get_last_lr()[0]
+        rate.fill_(now)
+        out = recorder.step(_fitting(buckets, packed), packed, ordered)
+        clock.step()
+        scheduler.step()
+        if running is not None:
+            running.say(session)
+        running = _Running(number, now, out)
+        if session.save_after(number):
+            running.say(session)
+            running = None
+            moving.save(session.folder, number, session.of, plan.keep.value)
+        if session.asked.stop and running is not None:
+            running.say(session)
+        session.stop_after(number)
+    if running is not None:
+        running.say(session)
+
+
+class _Running:
+    """A step whose loss is on its way to the host."""
+
+    def __init__(self, number: int, rate: float, out: torch.Tensor) -> None:
+        self.number, self.rate = number, rate
+        self.come: torch.cuda.Event | None = None
+        self.values = out
+        if out.is_cuda:
+            self.values = torch.empty(2, pin_memory=True)
+            self.values.copy_(out, non_blocking=True)
+            self.come = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self.come.record()
+
+    def say(self, session: Session) -> None:
+        if self.come is not None:
+            self.come.synchronize()
+        loss, norm = self.values.tolist()
+        session.say(self.number, loss, self.rate, norm)
+
+
+def _fitting(buckets: Sequence[Bucket], rows: Laid) -> Bucket:
+    """The smallest bucket that holds these rows."""
+    return next(b for b in buckets if b.tokens >= len(rows.ids) and b.labels >= len(rows.where))
+
+
+def _buckets(session: Session, steps: Sequence[Sequence[int]]) -> list[Bucket]:
+    """Buckets for these steps' rows, from the smallest to the largest."""
+    sizes = [
+        (sum(len(session.rows[i].ids) for i in s), sum(session.rows[i].labelled for i in s))
+        for s in steps
+    ]
+    if not sizes:
+        return []
+    config = session.model.get_base_model().config.get_text_config()
+    tokens = choose(
+        [n for n, _ in sizes],
+        _seconds(session, config) if session.device.startswith("cuda") else float,
+        OPENING * config.num_hidden_layers,
+    )
+    # A bucket's labels: enough for every step of that many tokens or fewer.
+    most = [max((k for n, k in sizes if n <= t), default=1) for t in tokens]
+    return [Bucket(t, -(-k // 8) * 8) for t, k in zip(tokens, most, strict=True)]
+
+
+def choose(sizes: Sequence[int], seconds: Callable[[int], float], opening: float) -> list[int]:
+    """Tokens of the buckets with which steps of these `sizes` take the least time in all.
+
+    `seconds(n)` is what a step of n tokens takes, `opening` what one more bucket costs.
+    """
+    low, high = min(sizes), max(sizes)
+    grain = max(GRAIN, -(-(high - low) // SIZES // GRAIN) * GRAIN)
+    at = list(range(-(-low // grain) * grain, high + BEYOND * grain, grain))
+    cost = [seconds(n) for n in at]
+    # A larger size may be quicker than a smaller one: matrix products have cliffs.
+    best = list(range(len(at)))
+    for i in reversed(range(len(at) - 1)):
+        if cost[best[i + 1]] <= cost[i]:
+            best[i] = best[i + 1]
+    usable = sorted(set(best))
+    many = [0] * len(usable)
+    for n in sizes:
+        many[next(j for j, i in enumerate(usable) if at[i] >= n)] += 1
+    # The least for the steps up to the j-th size, the last bucket being that size.
+    least: list[tuple[float, tuple[int, ...]]] = []
+    for j, i in enumerate(usable):
+        whole: tuple[float, tuple[int, ...]] = (sum(many[: j + 1]) * cost[i] + opening, (at[i],))
+        options = [whole]
+        for b in range(j):
+            before, chosen = least[b]
+            if len(chosen) < MOST:
+                now = before + sum(many[b + 1 : j + 1]) * cost[i] + opening
+                options.append((now, (*chosen, at[i])))
+        least.append(min(options))
+    enough = [found for found, i in zip(least, usable, strict=True) if at[i] >= high]
+    return list(min(enough)[1])
+
+
+def _seconds(session: Session, config: Any) -> Callable[[int], float]:
+    """A step's seconds by its tokens, from timing the model's largest matrix product."""
+    wide = int(getattr(config, "intermediate_size", 0) or 4 * config.hidden_size)
+    dtype = torch.bfloat16 if session.plan.compute.value == "bf16" else torch.float32
+    matrix = torch.randn(config.hidden_size, wide, device=session.device, dtype=dtype)
+    share = 2 * session.plan.total.value / matrix.numel()  # forwards, and backwards to the input
+
+    def seconds(n: int) -> float:
+        rows = torch.randn(n, config.hidden_size, device=session.device, dtype=dtype)
+        for _ in range(2):
+            rows @ matrix
+        begin, end = (
+            torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+            for _ in range(2)
+        )
+        begin.record()
+        for _ in range(8):
+            rows @ matrix
+        end.record()
+        end.synchronize()
+        return float(begin.elapsed_time(end)) / 8000 * share
+
+    return seconds
