@@ -337,3 +337,27 @@ def test_planning_a_thousand_pairs_is_quick_and_needs_no_torch() -> None:
         "sys.exit(str(bad) if bad else 0)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_four_bit_base_is_unpacked_once_where_there_is_room_and_four_bits_were_asked() -> None:
+    from kefu.plan.bases import resolve
+    from kefu.plan.fit import candidates, fastest, precisions
+    from kefu.plan.rows import Rows
+
+    base = resolve("Qwen/Qwen2.5-7B-Instruct")
+    rows = Rows(
+        answered=900, handed_over=100, pairs=200, longest=140, longest_at="", mean=99, labelled=50,
+        exact=True,
+    )  # fmt: skip
+    found = {}
+    for machine in ("h100", "t4"):
+        for wanted in ("nf4", "auto"):
+            card = probe(machine)
+            options = precisions(base, card, wanted)
+            ways = candidates(options, 8, 160, 16, ("all-linear",), False, "lean", True)
+            best = fastest(base, card, ways, rows)
+            assert best is not None
+            found[machine, wanted] = best.way.precision, best.way.unpacked
+    assert found["h100", "nf4"] == ("nf4", True)
+    assert found["h100", "auto"] == ("bf16", False)
+    assert found["t4", "nf4"] == found["t4", "auto"] == ("nf4", False)

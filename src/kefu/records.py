@@ -297,6 +297,8 @@ class Plan:
     """Over which tokens the loss is normalised, see train/loss.py."""
     contrast: Choice[float] = Choice(0.0, "Off: the answers' words alone are learned.")
     """Weight of drawing the wordings of one answer together, see train/contrast.py."""
+    unpacked: Choice[bool] = Choice(False, "The base is kept as it is.")
+    """Whether a 4-bit base is unpacked once while training: the same numbers, more memory."""
 
     @property
     def effective_batch(self) -> int:

@@ -87,9 +87,10 @@ def _places(finding: Finding) -> str:
 
 _LABELS = {
     "recipe": "recipe", "base": "base model", "precision": "precision", "compute": "arithmetic",
-    "engine": "engine", "template": "prompt template", "trainable": "trainable parameters",
-    "total": "all parameters", "rank": "LoRA rank", "alpha": "LoRA alpha",
-    "dropout": "LoRA dropout", "targets": "LoRA on", "learning_rate": "learning rate",
+    "unpacked": "4 bits unpacked once", "engine": "engine", "template": "prompt template",
+    "trainable": "trainable parameters", "total": "all parameters", "rank": "LoRA rank",
+    "alpha": "LoRA alpha", "dropout": "LoRA dropout", "targets": "LoRA on",
+    "learning_rate": "learning rate",
     "scheduler": "schedule", "warmup": "warm-up steps", "micro_batch": "micro-batch",
     "accumulation": "accumulation", "exposures": "exposures a fact", "steps": "optimizer steps",
     "max_length": "sequence length", "checkpointing": "gradient checkpointing",
@@ -105,6 +106,8 @@ def plan(made: Plan, reasons: bool = True) -> None:
     width = max(len(label) for label in _LABELS.values())
     for name, label in _LABELS.items():
         choice: Choice[Any] = getattr(made, name)
+        if name == "unpacked" and made.precision.value != "nf4":
+            continue
         line = f"  {label:{width}}  {_value(choice.value)}"
         say(
             f"{pad(line, width + 26)}  {click.style(choice.because, dim=True)}" if reasons else line

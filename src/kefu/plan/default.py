@@ -187,6 +187,12 @@ def default(job: Job) -> Plan:
         total=total,
         forecast=forecast,
         softmax=softmax(job),
+        unpacked=Choice(
+            way.unpacked,
+            "There is room to unpack the 4-bit base once, which saves doing it in every step."
+            if way.unpacked
+            else "The base is kept as it is.",
+        ),
         contrast=Choice(
             tables.CONTRAST,
             "Wordings of one answer are drawn together, so that unseen ones fall to it too.",

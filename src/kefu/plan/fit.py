@@ -99,6 +99,9 @@ def candidates(
     cuda: bool,
 ) -> list[Way]:
     """All ways to make steps of `batch` examples."""
+    # Where 16 bits are allowed and fit, they need no unpacking.
+    asked = all(precision == "nf4" for precision, _ in options)
+    unpackings = (False, True) if asked and cuda and engine == "lean" else (False,)
     return [
         Way(
             precision=precision,
@@ -112,8 +115,10 @@ def candidates(
             engine=engine,
             accumulation=batch // micro,
             cuda=cuda,
+            unpacked=unpacked,
         )
         for precision, compute in options
+        for unpacked in unpackings
         for micro in range(batch, 0, -1)
         if batch % micro == 0
         for checkpointing in (False, True)

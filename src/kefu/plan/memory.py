@@ -46,6 +46,9 @@ class Way:
     cuda: bool = True
     answer_only: bool = True
     """Whether only the answers' tokens bear a loss."""
+    unpacked: bool = False
+    """Whether a 4-bit base is unpacked once for training, so that it takes the arithmetic's bytes
+    and none of its steps unpacks it again."""
     full_logits: bool = False
     """Whether all logits are made at once, as plain transformers does; neither engine does."""
 
@@ -53,6 +56,17 @@ class Way:
     def tokens(self) -> int:
         """Of one micro-batch."""
         return self.micro_batch * self.length
+
+    @property
+    def stored(self) -> Precision:
+        """In which precision the frozen matrices lie in memory while training."""
+        return self.compute if self.unpacked else self.precision
+
+    @property
+    def recorded(self) -> bool:
+        """Whether steps are replayed as CUDA graphs, so that nothing waits for Python."""
+        plain = self.accumulation == 1 and not self.checkpointing and self.compute != "fp16"
+        return self.cuda and self.engine == "lean" and plain
 
     @property
     def mixed(self) -> bool:
@@ -94,7 +108,7 @@ def kept(shape: Shape, block: Block, way: Way) -> int:
     for linear in shape.targeted(block, way.targets):
         total += c * way.rank
         # bitsandbytes' adapters read the tensor itself; others an fp32 copy cast back.
-        shares = way.precision == "nf4" and way.cuda
+        shares = way.stored == "nf4" and way.cuda
         own = way.dropout or (way.mixed and not shares and way.engine == "trl")
         if own or linear.reads not in shared:
             total += c * linear.inputs
@@ -122,7 +136,7 @@ def parts(shape: Shape, way: Way) -> Forecast:
     # backward pass of a layer its gradients, and its largest matrix when that was 4-bit.
     largest = max(m.weights for b in shape.blocks for m in b.linears)
     working = tokens * c * (3 * shape.intermediate + 2 * shape.hidden)
-    working += c * largest if way.precision == "nf4" else 0
+    working += c * largest if way.stored == "nf4" else 0
     top, below = saved + logits, saved + again + working + held
     if top >= below:
         activations, logit_part = saved, logits
@@ -132,7 +146,7 @@ def parts(shape: Shape, way: Way) -> Forecast:
     adapters = trainable * (4 + (2 if way.mixed else 0))
     gradients, optimizer = 4 * trainable, 8 * trainable
     table = rates()["gpu" if way.cuda else "cpu"]
-    frozen = weights(shape, way.precision, way.compute)
+    frozen = weights(shape, way.stored, way.compute)
     moving = adapters + gradients + optimizer + activations + logit_part
     overhead = int(table["context"]) + int(float(table["fragmentation"]) * (frozen // 4 + moving))
     if way.cuda:

@@ -34,7 +34,7 @@ def step_seconds(
     `tokens` is the mean of a row as the engine sees it (padding included), `labelled` the mean
     number of rows of logits that it makes for it.
     """
-    launch = rates()["launch"][way.engine]
+    launch = _launch(way)
     a_row = flops(shape, way, tokens, labelled)
     batch = way.micro_batch
     compute = batch * a_row / _rate(way, machine)
@@ -42,7 +42,7 @@ def step_seconds(
     busy = compute + moved
     host = 0.0
     if way.cuda:
-        host = shape.layers * (launch["layer"] + (launch["nf4"] if way.precision == "nf4" else 0))
+        host = shape.layers * (launch["layer"] + (launch["nf4"] if way.stored == "nf4" else 0))
         if way.checkpointing:
             host *= launch["checkpointing"]
     return float(way.accumulation * max(busy, host + 0.1 * busy) + launch["step"])
@@ -50,7 +50,7 @@ def step_seconds(
 
 def run_seconds(steps: int, step: float, shape: Shape, way: Way) -> float:
     """Seconds of a run: start, loading and steps."""
-    launch = rates()["launch"][way.engine]
+    launch = _launch(way)
     loading = shape.parameters * 2 / 1e9
     return float(launch["start"]) + loading + steps * step
 
@@ -72,6 +72,11 @@ def flops(shape: Shape, way: Way, tokens: float, labelled: float) -> float:
     return tokens * (forwards + backwards + again) + labelled * head
 
 
+def _launch(way: Way) -> dict[str, float]:
+    table: dict[str, float] = rates()["launch"]["graphs" if way.recorded else way.engine]
+    return table
+
+
 def _rate(way: Way, machine: Machine) -> float:
     if not way.cuda:
         table = rates()["cpu"]
@@ -87,5 +92,5 @@ def _moved(shape: Shape, way: Way) -> float:
     passes = 3 if way.checkpointing else 2
     c = BYTES[way.compute]
     head = shape.vocab * shape.hidden * c * 2
-    each = 0.52 + 2 * c if way.precision == "nf4" else BYTES[way.precision]
+    each = 0.52 + 2 * c if way.stored == "nf4" else BYTES[way.stored]
     return passes * each * shape.linear_weights + head

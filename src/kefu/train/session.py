@@ -245,6 +245,7 @@ def _open(
         plan.base.value,
         precision=plan.precision.value,
         compute=plan.compute.value,
+        unpacked=plan.unpacked.value,
         device="cuda:0" if device == "cuda" else "cpu",
         trust_remote_code=plan.trust_remote_code,
         say=say,

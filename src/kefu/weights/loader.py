@@ -58,6 +58,7 @@ def load(
     *,
     precision: Precision = "bf16",
     compute: str = "bf16",
+    unpacked: bool = False,
     device: str = "cpu",
     adapter: Path | None = None,
     trust_remote_code: bool = False,
@@ -65,7 +66,9 @@ def load(
 ) -> Loaded:
     """A base in `precision`, with the adapter in `adapter` on it where one is named.
 
-    `compute` is the dtype of the arithmetic of a 4-bit base ("bf16", "fp16" or "fp32").
+    `compute` is the dtype of the arithmetic of a 4-bit base ("bf16", "fp16" or "fp32"). With
+    `unpacked` a 4-bit base is turned into plain matrices of that dtype at once: the same numbers
+    as bitsandbytes unpacks in every step, so the same losses, faster, in more memory.
     Raises BaseError when the base does not exist, cannot be reached or does not fit.
     """
     import torch
@@ -89,6 +92,8 @@ def load(
     place = place_of(base, say)
     with _quiet_bars(), _said(base, trust_remote_code):
         model = AutoModelForCausalLM.from_pretrained(place, **options)
+        if unpacked and precision == "nf4":
+            model = model.dequantize(dtypes[compute])
         source = adapter if adapter is not None and _has_tokenizer(adapter) else None
     tokenizer = (
         _tokenizer_at(source)
