@@ -12,7 +12,8 @@ Does not know accumulation, checkpointing or loss scaling: such plans go lean.py
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,7 @@ from transformers import get_scheduler
 from ..weights import frozen_head
 from .checkpoints import Moving
 from .contrast import Bank
+from .fused import fuse_attention, fuse_norms
 from .lean import CLIP, Laid, autocast, bank_of, laid
 from .loss import LabelLoss
 from .session import Session
@@ -46,6 +48,8 @@ class Bucket:
 
     tokens: int
     labels: int
+    least: int
+    """Tokens of the smallest step that comes here."""
 
 
 class Feed:
@@ -53,11 +57,12 @@ class Feed:
 
     def __init__(self, bucket: Bucket, rows: int, device: str) -> None:
         n, k = bucket.tokens, bucket.labels
+        sizes = [n, n, k, k, rows, rows, rows + 2, 1]
         self.bucket = bucket
-        self.flat = torch.zeros(2 * (n + k + rows) + 1, dtype=torch.long, device=device)
-        parts = torch.split(self.flat, [n, n, k, k, rows, rows, 1])
+        self.flat = torch.zeros(sum(sizes), dtype=torch.long, device=device)
+        parts = torch.split(self.flat, sizes)
         self.ids, self.places = parts[0].unsqueeze(0), parts[1].unsqueeze(0)
-        self.where, self.target, self.starts, self.numbers, self.count = parts[2:]
+        self.where, self.target, self.starts, self.numbers, self.edges, self.count = parts[2:]
         self.order = torch.arange(k, device=device)
 
     def fill(self, rows: Laid, numbers: Sequence[int]) -> None:
@@ -67,7 +72,9 @@ class Feed:
         whole = (
             (*rows.ids, *[0] * more, *rows.places, *range(more)),
             (*rows.where, *fewer, *rows.target, *fewer),
-            (*rows.starts, *numbers, len(rows.where)),
+            (*rows.starts, *numbers),
+            (*(i for i, place in enumerate(rows.places) if not place), len(rows.ids)),
+            (self.bucket.tokens, len(rows.where)),
         )
         flat = torch.tensor([number for part in whole for number in part])
         # Pinned, so that the copy does not make the host wait for the step that is running.
@@ -91,14 +98,26 @@ def possible(session: Session) -> bool:
 class Recorder:
     """Does steps: by replaying what was recorded, or as they come where nothing records."""
 
-    def __init__(self, session: Session, optimizer: Any, bank: Bank | None) -> None:
+    def __init__(
+        self,
+        session: Session,
+        optimizer: Any,
+        bank: Bank | None,
+        masters: Sequence[torch.nn.Parameter],
+    ) -> None:
         self.session, self.optimizer, self.bank = session, optimizer, bank
         self.inner = session.model.get_base_model()
         head = frozen_head(self.inner)
         assert head is not None
         self.head, self.cap = head
         self.weights = [p for p in session.model.parameters() if p.requires_grad]
+        self.masters = masters
         self.cuda = session.device.startswith("cuda")
+        self.longest = max(len(row.ids) for row in session.rows)
+        self.half = self.cuda and session.plan.compute.value == "bf16"
+        self.apart = False
+        if self.half:
+            self._halve()
         self.feeds: dict[Bucket, Feed] = {}
         self.replays: dict[Bucket, Callable[[], torch.Tensor]] = {}
         self.pool = torch.cuda.graph_pool_handle() if self.cuda else None
@@ -113,13 +132,49 @@ class Recorder:
         feed.fill(rows, numbers)
         return self.replays[bucket]()
 
+    def _halve(self) -> None:
+        """Adapters in half precision for the arithmetic, their masters in fp32 for the optimizer.
+
+        Autocast does the same to each weight, and to each input of an adapter twice, one by one.
+        """
+        fuse_norms(self.inner, torch.bfloat16)
+        self.apart = fuse_attention(self.inner, "bf16")
+        self.quick = [m.to(torch.bfloat16) for m in self.masters]
+        self.grads = [torch.zeros_like(m) for m in self.masters]
+        for master, grad in zip(self.masters, self.grads, strict=True):
+            master.grad = grad
+        self._give(self.quick)
+
+    def _give(self, values: Sequence[torch.Tensor]) -> None:
+        for weight, value in zip(self.weights, values, strict=True):
+            weight.grad = None
+            weight.data = value.data
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """Meanwhile the model has the masters, as it is to be saved."""
+        self._give(self.masters)
+        yield
+        self._give(self.quick if self.half else self.masters)
+
+    def finish(self) -> None:
+        """The model has its weights in full from here on, and nothing recorded is left."""
+        self._give(self.masters)
+        self.replays.clear()
+
     def _work(self, feed: Feed) -> torch.Tensor:
         plan = self.session.plan
         for weight in self.weights:
             weight.grad = None
+        if self.half:
+            torch._foreach_copy_(self.quick, list(self.masters))
+        rows: dict[str, Any] = {}
+        if self.apart:
+            filler = feed.bucket.tokens - feed.bucket.least
+            rows = {"cu_seq_lens_q": feed.edges.int(), "max_length_q": max(self.longest, filler)}
         with autocast(plan.compute.value, self.cuda):
             out = self.inner.get_decoder()(
-                input_ids=feed.ids, position_ids=feed.places, use_cache=False
+                input_ids=feed.ids, position_ids=feed.places, use_cache=False, **rows
             )
             hidden = out.last_hidden_state[0]
             counted = (feed.order < feed.count).float()
@@ -133,7 +188,12 @@ class Recorder:
         torch.autograd.backward(aim)
         if self.bank is not None:
             self.bank.remember()
-        norm = torch.nn.utils.clip_grad_norm_(self.weights, CLIP)
+        if self.half:
+            torch._foreach_copy_(self.grads, [w.grad for w in self.weights if w.grad is not None])
+        else:
+            for master, weight in zip(self.masters, self.weights, strict=True):
+                master.grad = weight.grad
+        norm = torch.nn.utils.clip_grad_norm_(self.masters, CLIP)
         self.optimizer.step()
         return torch.stack([loss.detach().float(), norm.float()])
 
@@ -155,7 +215,7 @@ class Recorder:
     def _warm_up(self, feed: Feed) -> None:
         """Two steps on a stream of their own, as recording asks for, and everything put back."""
         state = copy.deepcopy(self.optimizer.state_dict()["state"])
-        weights = [w.detach().clone() for w in self.weights]
+        weights = [w.detach().clone() for w in self.masters]
         states = self.bank.states.clone() if self.bank else None
         random = torch.cuda.get_rng_state()
         aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
@@ -165,9 +225,9 @@ class Recorder:
                 self._work(feed)
         torch.cuda.current_stream().wait_stream(aside)
         with torch.no_grad():
-            for weight, before in zip(self.weights, weights, strict=True):
+            for weight, before in zip(self.masters, weights, strict=True):
                 weight.copy_(before)
-            for number, weight in enumerate(self.weights):
+            for number, weight in enumerate(self.masters):
                 for name, value in self.optimizer.state[weight].items():
                     value.copy_(state[number][name]) if state else value.zero_()
             if self.bank is not None and states is not None:
@@ -179,9 +239,10 @@ def run(session: Session, resume: bool) -> None:
     """All steps of the session's plan that are not done yet."""
     plan, model = session.plan, session.model
     cuda = session.device.startswith("cuda")
-    weights = [p for p in model.parameters() if p.requires_grad]
+    # The optimizer's own: they are the model's weights too, or the model's are their half copies.
+    masters = [torch.nn.Parameter(p.data) for p in model.parameters() if p.requires_grad]
     rate = torch.zeros((), device=session.device)
-    optimizer = torch.optim.AdamW(weights, lr=rate, weight_decay=0.0, fused=True, capturable=cuda)
+    optimizer = torch.optim.AdamW(masters, lr=rate, weight_decay=0.0, fused=True, capturable=cuda)
     # The rate is a number on the device, which the graph reads; the schedule is kept beside it.
     clock = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=plan.learning_rate.value)
     scheduler = get_scheduler(
@@ -198,7 +259,7 @@ def run(session: Session, resume: bool) -> None:
     session.back_to(done)
     steps = list(session.batches())
     buckets = _buckets(session, steps[done:])
-    recorder = Recorder(session, optimizer, bank)
+    recorder = Recorder(session, optimizer, bank, masters)
     running: _Running | None = None
     for number, rows in enumerate(steps, start=1):
         if number <= done:
@@ -217,12 +278,14 @@ def run(session: Session, resume: bool) -> None:
         if session.save_after(number):
             running.say(session)
             running = None
-            moving.save(session.folder, number, session.of, plan.keep.value)
+            with recorder.whole():
+                moving.save(session.folder, number, session.of, plan.keep.value)
         if session.asked.stop and running is not None:
             running.say(session)
         session.stop_after(number)
     if running is not None:
         running.say(session)
+    recorder.finish()
 
 
 class _Running:
@@ -266,7 +329,8 @@ def _buckets(session: Session, steps: Sequence[Sequence[int]]) -> list[Bucket]:
     )
     # A bucket's labels: enough for every step of that many tokens or fewer.
     most = [max((k for n, k in sizes if n <= t), default=1) for t in tokens]
-    return [Bucket(t, -(-k // 8) * 8) for t, k in zip(tokens, most, strict=True)]
+    least = [min(n for n, _ in sizes), *(t + 1 for t in tokens)]
+    return [Bucket(t, -(-k // 8) * 8, n) for t, k, n in zip(tokens, most, least, strict=False)]
 
 
 def choose(sizes: Sequence[int], seconds: Callable[[int], float], opening: float) -> list[int]:

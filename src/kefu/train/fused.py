@@ -1,0 +1,122 @@
+"""Parts of a frozen base that a GPU can do in one kernel instead of six: norms and attention.
+
+Used by graphs.py alone, where kernels and no longer their launching are the time. Each part is
+taken only where it gives the numbers of the base's own code; what is unusual stays as it is.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+
+ATTENTION = "kefu_rows"
+"""The name under which transformers knows `rows_apart`."""
+NEAR = 0.02
+"""How far the fused norm's half-precision numbers may lie from the base's, of the largest one."""
+
+
+class Norm(torch.nn.Module):
+    """A root-mean-square norm whose weight is frozen, as one kernel of torch."""
+
+    weight: torch.Tensor
+
+    def __init__(self, weight: torch.Tensor, eps: float) -> None:
+        super().__init__()
+        self.register_buffer("weight", weight)
+        self.eps = eps
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """`x` (…, d) over its last dimension, in the dtype of `x`."""
+        # Autocast would have it in fp32, at twice the bytes; inside it is fp32 anyway.
+        with torch.autocast(x.device.type, enabled=False):
+            weight = self.weight.to(x.dtype)
+            return torch.nn.functional.rms_norm(x, (x.shape[-1],), weight, self.eps)
+
+
+def fuse_norms(model: Any, dtype: torch.dtype) -> int:
+    """Puts `Norm` in the place of every norm that it equals; how many those were."""
+    done = 0
+    for name, module in list(model.named_modules()):
+        weight = getattr(module, "weight", None)
+        eps = getattr(module, "variance_epsilon", getattr(module, "eps", None))
+        if not type(module).__name__.endswith("RMSNorm") or eps is None or weight is None:
+            continue
+        for scale in (weight, 1.0 + weight.float()):  # Gemma keeps what is above one
+            fused = Norm(scale.detach().to(dtype), eps)
+            if not weight.requires_grad and _alike(module, fused, weight, dtype):
+                model.set_submodule(name, fused)
+                done += 1
+                break
+    return done
+
+
+def _alike(module: Any, fused: Norm, weight: torch.Tensor, dtype: torch.dtype) -> bool:
+    generator = torch.Generator(weight.device).manual_seed(0)
+    x = torch.randn(16, weight.numel(), generator=generator, device=weight.device).to(dtype)
+    with torch.no_grad():
+        due, found = module(x), fused(x)
+    if due.dtype != found.dtype:
+        return False
+    return float((due - found).abs().max()) <= NEAR * float(due.abs().max())
+
+
+def fuse_attention(model: Any, compute: str) -> bool:
+    """Lets the model's rows attend to themselves by torch's attention for rows of any length.
+
+    False, and the model as it was, where this GPU, precision or architecture has no such kernel.
+    The model then needs `cu_seq_lens_q` and `max_length_q` (transformers' names) when called.
+    """
+    from transformers import AttentionInterface
+
+    config = model.config.get_text_config()
+    capped = bool(getattr(config, "attn_logit_softcapping", None))
+    sinks = any("sink" in name for name, _ in model.named_parameters())
+    old = torch.cuda.get_device_capability(model.device) < (8, 0)
+    if compute != "bf16" or capped or sinks or old or _varlen() is None:
+        return False
+    AttentionInterface.register(ATTENTION, rows_apart)
+    try:
+        model.set_attn_implementation(ATTENTION)
+    except (ValueError, AttributeError):  # an architecture with attention of its own
+        return False
+    return True
+
+
+def rows_apart(
+    module: Any,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    cu_seq_lens_q: torch.Tensor | None = None,
+    max_length_q: int = 0,
+    **_: Any,
+) -> tuple[torch.Tensor, None]:
+    """Causal attention of rows laid end to end, as transformers calls it.
+
+    `query` (1, heads, n, d), `key` and `value` (1, fewer heads, n, d); `cu_seq_lens_q` (rows + 1,)
+    int32 says where each row begins, `max_length_q` how long a row is at most. Gives (1, n, heads,
+    d).
+    """
+    varlen = _varlen()
+    assert varlen is not None
+    q, k, v = (x[0].transpose(0, 1).to(value.dtype) for x in (query, key, value))
+    window = (sliding_window - 1, 0) if sliding_window else (-1, 0)
+    options: dict[str, Any] = {"scale": scaling, "window_size": window}
+    if "enable_gqa" in inspect.signature(varlen).parameters:
+        options["enable_gqa"] = q.shape[1] != k.shape[1]
+    rows, most = cu_seq_lens_q, max_length_q
+    return varlen(q, k, v, rows, rows, most, most, **options).unsqueeze(0), None
+
+
+def _varlen() -> Any:
+    """torch's attention for rows of any length; None where torch is too old for it."""
+    try:
+        from torch.nn.attention.varlen import varlen_attn
+    except ImportError:
+        return None
+    return varlen_attn if "window_size" in inspect.signature(varlen_attn).parameters else None
