@@ -17,7 +17,7 @@ from ..score import facts, names_of
 from ..weights import load
 from ..workspace import RunFolder
 from . import calibration as sure
-from .engine import Engine
+from .engine import Engine, Model
 from .generate import MOST, generate, generate_all
 from .memory import Memory
 from .trie import build
@@ -37,7 +37,7 @@ class Bot:
     """
 
     def __init__(
-        self, folder: RunFolder, plan: Plan, pairs: Sequence[Pair], engine: Engine, prompt: Prompt
+        self, folder: RunFolder, plan: Plan, pairs: Sequence[Pair], engine: Model, prompt: Prompt
     ) -> None:
         self.folder, self.plan, self.engine, self.prompt = folder, plan, engine, prompt
         self.mode: Mode = plan.mode.value
@@ -58,8 +58,9 @@ class Bot:
         *,
         mode: Mode | None = None,
         adapter: Path | None = None,
+        merged: Path | None = None,
     ) -> Bot:
-        """Loads base and adapter once.
+        """Loads base and adapter once; or a `merged` model, which needs neither.
 
         Raises RunError when the run is not finished, BaseError when the base is not here.
         """
@@ -71,12 +72,15 @@ class Bot:
         plan = folder.plan()
         pairs = folder.faq().pairs
         cuda = plan.machine.device == "cuda" and _has_cuda()
+        precision = plan.precision.value if cuda or plan.precision.value == "nf4" else "fp32"
+        if merged and precision == "nf4":
+            precision = "bf16" if cuda else "fp32"  # it is examined as it is shipped
         loaded = load(
-            plan.base.value,
-            precision=plan.precision.value if cuda or plan.precision.value == "nf4" else "fp32",
+            str(merged) if merged else plan.base.value,
+            precision=precision,
             compute=plan.compute.value if cuda else "fp32",
             device="cuda:0" if cuda else "cpu",
-            adapter=adapter or folder.adapter,
+            adapter=None if merged else adapter or folder.adapter,
             trust_remote_code=plan.trust_remote_code,
         )
         prompt = Prompt(
@@ -101,14 +105,22 @@ class Bot:
         """Whether an answer comes in pieces: only where nothing in them can be taken back."""
         return self.mode in ("free", "sample")
 
-    def stream(self, question: str, history: Sequence[Turn] = ()) -> Iterator[str]:
-        """The answer in pieces as they come; whole, where the bot does not stream."""
+    def stream(
+        self, question: str, history: Sequence[Turn] = (), temperature: float | None = None
+    ) -> Iterator[str]:
+        """The answer in pieces as they come; whole, where the bot does not stream.
+
+        `temperature` counts in `sample` only, as everywhere.
+        """
         if not self.streams:
             yield self.answer(question, history).text
             return
         ids, _ = self._prompt(question, history)
         told, made = "", []
-        for token in generate(self.engine, self.prompt, ids, sample=self.mode == "sample"):
+        sample = self.mode == "sample"
+        for token in generate(
+            self._torch, self.prompt, ids, sample=sample, temperature=temperature
+        ):
             if token == self.prompt.terminator:
                 break
             made.append(token)
@@ -122,7 +134,10 @@ class Bot:
             yield rest
 
     def answer_all(
-        self, asked: Sequence[tuple[str, Sequence[Turn]]], most: int | None = None
+        self,
+        asked: Sequence[tuple[str, Sequence[Turn]]],
+        most: int | None = None,
+        temperature: float | None = None,
     ) -> Iterator[Reply]:
         """Replies in the order of the questions, several at a time; `most` new tokens each."""
         size = BATCH * (8 if self.engine.device.startswith("cuda") else 1)
@@ -130,7 +145,7 @@ class Bot:
             part = asked[start : start + size]
             begun = time.perf_counter()
             prompts = [self._prompt(q, h)[0] for q, h in part]
-            replies = self._reply([q for q, _ in part], prompts, most or MOST)
+            replies = self._reply([q for q, _ in part], prompts, most or MOST, temperature)
             each = (time.perf_counter() - begun) / len(part)
             for reply in replies:
                 yield _timed(reply, each)
@@ -161,26 +176,38 @@ class Bot:
         mode = self.mode
         self.mode = "free"
         try:
-            with self.engine.model.disable_adapter():
+            with self._torch.model.disable_adapter():
                 yield self
         finally:
             self.mode = mode
 
     # --- how ---------------------------------------------------------------------
 
+    @property
+    def _torch(self) -> Engine:
+        """The model, where torch runs it: only then tokens are drawn one by one."""
+        assert isinstance(self.engine, Engine)
+        return self.engine
+
     def _prompt(self, question: str, history: Sequence[Turn]) -> tuple[list[int], int]:
         """Token ids that fit the model's context, and the turns that had to be dropped."""
-        room = _context(self.engine) - MOST
+        room = self.engine.context - MOST
         ids, kept = self.prompt.fit(question, history, room)
         if len(ids) > room:
             ids = self.prompt.ids(question[: room // 2])
         return ids, len(history) - len(kept)
 
-    def _reply(self, questions: Sequence[str], prompts: list[list[int]], most: int) -> list[Reply]:
+    def _reply(
+        self,
+        questions: Sequence[str],
+        prompts: list[list[int]],
+        most: int,
+        temperature: float | None,
+    ) -> list[Reply]:
         if self.mode == "verbatim":
             return [self._verbatim(w) for w in self._weigh(questions, prompts)]
         if self.mode == "sample":
-            return [self._sample(p) for p in prompts]
+            return [self._sample(p, most, temperature) for p in prompts]
         weighed = self._weigh(questions, prompts) if self.mode == "locked" else None
         texts = generate_all(self.engine, self.prompt, prompts, most=most)
         if weighed is None:
@@ -267,9 +294,17 @@ class Bot:
             tokens=len(ids),
         )
 
-    def _sample(self, prompt: list[int]) -> Reply:
+    def _sample(self, prompt: list[int], most: int, temperature: float | None) -> Reply:
         # The seed follows from the prompt, so that an exam can be repeated.
-        made = generate(self.engine, self.prompt, prompt, sample=True, seed=sum(prompt))
+        made = generate(
+            self._torch,
+            self.prompt,
+            prompt,
+            sample=True,
+            most=most,
+            seed=sum(prompt),
+            temperature=temperature,
+        )
         return self._free(list(made))
 
     def _locked(self, ids: list[int], found: Weighed) -> Reply:
@@ -303,11 +338,6 @@ def _bare(question: str) -> str:
 
 def _timed(reply: Reply, seconds: float) -> Reply:
     return replace(reply, first_token=round(seconds, 4), last_token=round(seconds, 4))
-
-
-def _context(engine: Engine) -> int:
-    config = engine.inner.config.get_text_config()
-    return int(getattr(config, "max_position_embeddings", 2048) or 2048)
 
 
 def _has_cuda() -> bool:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from .engine import Engine
+from .engine import Model
 from .trie import Node
 
 
@@ -28,7 +28,7 @@ class Chosen:
 
 
 def choose(
-    engine: Engine, root: Node, prompts: Sequence[Sequence[int]], *, best: int = 1
+    engine: Model, root: Node, prompts: Sequence[Sequence[int]], *, best: int = 1
 ) -> list[Chosen]:
     """For each prompt (token ids) its `best` most probable answers of the trie."""
     results = [Chosen() for _ in prompts]

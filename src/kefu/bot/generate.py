@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ..prompt import Prompt
-from .engine import Engine
+from .engine import Engine, Model
 
 TEMPERATURE, TOP_P, MOST = 0.7, 0.9, 256
 """The tutorials' numbers: sampling temperature, nucleus, and new tokens at most."""
@@ -22,8 +22,14 @@ def generate(
     sample: bool,
     most: int = MOST,
     seed: int | None = None,
+    temperature: float | None = None,
 ) -> Iterator[int]:
-    """Token ids of an answer as they come; the terminator is the last, unless it was cut off."""
+    """Token ids of an answer as they come; the terminator is the last, unless it was cut off.
+
+    `temperature` of the sampling, the tutorials' where it is None; 0 is greedy.
+    """
+    heat = TEMPERATURE if temperature is None else temperature
+    sample = sample and heat > 0
     generator = torch.Generator().manual_seed(seed) if seed is not None else None
     past: Any = None
     given = torch.tensor([list(ids)], device=engine.device)
@@ -34,16 +40,18 @@ def generate(
             )
         past = out.past_key_values
         logits = out.logits[0, -1].float()
-        token = _sampled(logits, generator) if sample else int(logits.argmax())
+        token = _sampled(logits, generator, heat) if sample else int(logits.argmax())
         yield token
         if token == prompt.terminator:
             return
         given = torch.tensor([[token]], device=engine.device)
 
 
-def _sampled(logits: torch.Tensor, generator: torch.Generator | None) -> int:
+def _sampled(
+    logits: torch.Tensor, generator: torch.Generator | None, temperature: float = TEMPERATURE
+) -> int:
     """One token by temperature and nucleus (Holtzman et al. 2020)."""
-    shares = torch.softmax(logits / TEMPERATURE, -1)
+    shares = torch.softmax(logits / temperature, -1)
     ordered, order = shares.sort(descending=True)
     before = ordered.cumsum(-1) - ordered
     ordered = ordered.masked_fill(before >= TOP_P, 0.0)
@@ -52,27 +60,7 @@ def _sampled(logits: torch.Tensor, generator: torch.Generator | None) -> int:
 
 
 def generate_all(
-    engine: Engine, prompt: Prompt, prompts: Sequence[Sequence[int]], *, most: int = MOST
+    engine: Model, prompt: Prompt, prompts: Sequence[Sequence[int]], *, most: int = MOST
 ) -> list[list[int]]:
-    """Greedy answers to many prompts at once (for exams), padded on the left."""
-    width = max(len(p) for p in prompts)
-    pad = prompt.tokenizer.pad_token_id or 0
-    ids = torch.tensor([[pad] * (width - len(p)) + list(p) for p in prompts], device=engine.device)
-    mask = torch.tensor(
-        [[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=engine.device
-    )
-    with torch.inference_mode():
-        out = engine.inner.generate(
-            input_ids=ids,
-            attention_mask=mask,
-            do_sample=False,
-            max_new_tokens=most,
-            eos_token_id=prompt.terminator,
-            pad_token_id=pad,
-        )
-    answers = []
-    for row in out[:, width:].tolist():
-        if prompt.terminator in row:
-            row = row[: row.index(prompt.terminator) + 1]
-        answers.append(row)
-    return answers
+    """Greedy answers to many prompts at once (for exams)."""
+    return engine.write(prompts, prompt, most)

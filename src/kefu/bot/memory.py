@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import torch
 
-from .engine import Engine
+from .engine import Model
 
 SHARPNESS = 20.0
 """Of the softmax over likenesses, which lie between -1 and 1."""
@@ -20,7 +20,7 @@ SHARPNESS = 20.0
 class Memory:
     """The states of the trained wordings, each with the number of its answer."""
 
-    def __init__(self, engine: Engine, prompts: Sequence[Sequence[int]], owners: Sequence[int]):
+    def __init__(self, engine: Model, prompts: Sequence[Sequence[int]], owners: Sequence[int]):
         self.owners = torch.tensor(list(owners))
         states = engine.hidden(prompts).cpu()
         # All states share a large common part, which says only "here an answer begins".

@@ -15,7 +15,7 @@ import torch
 
 from ..recall import Index
 from .choose import Chosen, choose
-from .engine import Engine
+from .engine import Model
 from .memory import SHARPNESS, Memory
 from .trie import Node
 
@@ -62,7 +62,7 @@ class Weigher:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: Model,
         root: Node,
         memory: Memory,
         index: Index,
