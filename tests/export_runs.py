@@ -37,7 +37,7 @@ _SIZES = {
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
     "head_dim": 8,
-    "max_position_embeddings": 256,
+    "max_position_embeddings": 1024,
     "tie_word_embeddings": True,
 }
 MACHINE = Machine("a test's machine", "cpu", 2, 8 << 30, False, 1e11, 1e10)

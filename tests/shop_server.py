@@ -38,12 +38,13 @@ class Server:
     @property
     def engine(self) -> int:
         """The process that holds the model: made by the server's child that has imported torch."""
-        grandchildren = [
-            c
-            for c in psutil.Process(self.process.pid).children(recursive=True)
-            if c.ppid() != self.process.pid
-        ]
+        grandchildren = [c for c in self.processes if c.ppid() != self.process.pid]
         return grandchildren[0].pid
+
+    @property
+    def processes(self) -> list[psutil.Process]:
+        """All that the server has started."""
+        return psutil.Process(self.process.pid).children(recursive=True)
 
     def rows(self) -> list[tuple[object, ...]]:
         base = sqlite3.connect(self.root / ".serve" / "log.sqlite")

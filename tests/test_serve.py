@@ -21,9 +21,6 @@ import psutil
 import pytest
 
 from kefu.asked import Log, redacted
-from kefu.errors import SettingsError
-from kefu.serve import LlamaEngine
-from kefu.serve.llama import grammar
 from shop_server import ASK, CHAT, Server, kefu, make_run, serving, wait_for_ready
 
 
@@ -328,15 +325,6 @@ def test_a_damaged_run_is_told_and_not_opened_for_ever(
     with serving(root) as server:
         wait_for_ready(server.url, "damaged")
         assert httpx.post(server.url + CHAT, json=ASK).status_code == 503
-
-
-def test_llama_cpp_refuses_what_it_cannot_check_and_is_held_to_the_answers(
-    server: Server,
-) -> None:
-    run = server.root / "runs" / "shop-1"
-    with pytest.raises(SettingsError, match="mode locked"):
-        LlamaEngine(run, run / "none.gguf", mode="locked")
-    assert grammar(['a "b"', " 一\n二 "]) == 'root ::= "a \\"b\\"" | "一\\n二"'
 
 
 def test_rows_are_kept_as_long_as_was_said(tmp_path_factory: pytest.TempPathFactory) -> None:

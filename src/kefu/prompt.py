@@ -154,6 +154,14 @@ class Prompt:
                 return ids, kept
             kept = kept[1:]
 
+    def shortened(self, question: str, room: int) -> list[int]:
+        """The prompt of as much of a question's beginning as fits in `room` tokens."""
+        ids = self.ids(question)
+        while len(ids) > room and question:
+            question = question[: min(len(question) - 1, len(question) * room // len(ids))]
+            ids = self.ids(question)
+        return ids
+
     # --- what the model learns ------------------------------------------------
 
     def row(self, example: Example, *, answer_only: bool = True) -> Row:

@@ -194,7 +194,7 @@ class Bot:
         room = self.engine.context - MOST
         ids, kept = self.prompt.fit(question, history, room)
         if len(ids) > room:
-            ids = self.prompt.ids(question[: room // 2])
+            ids = self.prompt.shortened(question, room)
         return ids, len(history) - len(kept)
 
     def _reply(

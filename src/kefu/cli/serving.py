@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import cast
 
 import click
 
 from .. import releases, show
 from ..asked import PLACE, Log
 from ..errors import SettingsError
+from ..records import Mode
 from ..workspace import Workspace
 from .base import EXAMPLES, cli
 
@@ -23,7 +25,7 @@ FOLDER = ".serve"
 @click.option(
     "--gguf",
     type=click.Path(path_type=Path, exists=True),
-    help="Answer by llama.cpp with this GGUF file of the run (free or verbatim).",
+    help="Answer by llama.cpp with this GGUF file of the run.",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8000, show_default=True, help="Port to listen on.")
@@ -78,11 +80,12 @@ def serve(
             "Make one: `kefu serve --new-key`, or leave --host out.",
         )
     folder = workspace.run(run or _released(workspace))
+    how = cast("Mode", mode or folder.plan().mode.value)
     engine: Engine | LlamaEngine
-    if gguf is None:
-        engine = Engine(folder.path, mode=mode, waiting=waiting)  # type: ignore[arg-type]
+    if gguf is not None and how in ("free", "sample"):
+        engine = LlamaEngine(folder.path, gguf, sample=how == "sample", waiting=waiting)
     else:
-        engine = LlamaEngine(folder.path, gguf, mode=mode, waiting=waiting)  # type: ignore[arg-type]
+        engine = Engine(folder.path, mode=how, gguf=gguf, waiting=waiting)
     log = Log(workspace.root / PLACE, days=keep_days, redact=redact)
     limits = Limits(minute=per_minute, origins=origin, local=local)
     show.say(f"{folder.name} answers at http://{host}:{port}/ (Ctrl-C ends it).")

@@ -4,7 +4,16 @@ Knows nothing of exams: whether an export answers as the run does is asked by wh
 torch is imported only by the forms that touch weights.
 """
 
-from .door import FORMS, Exported, Form, export
-from .engine import opened
+from .door import FORMS, Exported, Form, answering, export
+from .engine import Llama, check_name, opened
 
-__all__ = ["FORMS", "Exported", "Form", "export", "opened"]
+__all__ = [
+    "FORMS",
+    "Exported",
+    "Form",
+    "Llama",
+    "answering",
+    "check_name",
+    "export",
+    "opened",
+]

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from ..errors import RunError, SettingsError
 from ..workspace import RunFolder
 from . import placing
 from .forms import make
 from .source import Source, open_run
+
+if TYPE_CHECKING:
+    from .models import LlamaModel
 
 Form = Literal["zip", "adapter", "merged", "gguf", "ollama", "hub"]
 FORMS: tuple[Form, ...] = get_args(Form)
@@ -85,6 +89,16 @@ def export(
         else:
             placing.place(inside, to, force)
     return Exported(form, to, files, notes)
+
+
+def answering(
+    run: RunFolder, file: Path, lora: Path | None = None
+) -> AbstractContextManager[LlamaModel]:
+    """An export of `run` in llama.cpp, as the bot asks a model: a GGUF file, or a GGUF LoRA on a
+    GGUF file of the base. Raises GateError when it is another run's, or is refused."""
+    from .models import answering as work  # torch and gguf, which the others do without
+
+    return work(run, file, lora)
 
 
 def _top(source: Source) -> str:

@@ -9,14 +9,15 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..errors import GateError
+from ..errors import BaseError, GateError
 from .source import Source
 
 PROBES = (
@@ -31,15 +32,20 @@ PROBES = (
 _PATIENCE = 600.0
 """Seconds in which a model is loaded or refused."""
 _CHILD = """
-import sys
+import os, sys
 import xllamacpp
-model, lora, template, slots, context = sys.argv[1:]
+model, lora, template, slots, context, states = sys.argv[1:]
+cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 params = xllamacpp.CommonParams()
 params.model.path = model
 params.n_ctx = int(context)
 params.n_parallel = int(slots)
 params.warmup = False
-params.cpuparams.n_threads = 2
+params.cpuparams.n_threads = params.cpuparams_batch.n_threads = cores
+if states:
+    params.embedding, params.embd_normalize = True, -1
+    params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_LAST
+    params.n_batch = params.n_ubatch = int(context) // int(slots)
 params.use_jinja = True
 if template:
     params.chat_template = template
@@ -50,14 +56,24 @@ if lora:
 server = xllamacpp.Server(params)
 print("address", server.listening_address, flush=True)
 sys.stdin.read()
+os._exit(0)  # whoever started it has ended, and its own ending can hang
 """
 
 
 class Llama:
     """llama.cpp's own server on loopback."""
 
-    def __init__(self, address: str) -> None:
-        self.address = address
+    def __init__(self, address: str, child: subprocess.Popen[str]) -> None:
+        self.address, self._child = address, child
+
+    @property
+    def lives(self) -> bool:
+        return self._child.poll() is None
+
+    def context(self) -> int:
+        """Tokens that one sequence may have."""
+        with urllib.request.urlopen(self.address + "/props", timeout=120) as answer:
+            return int(json.load(answer)["default_generation_settings"]["n_ctx"])
 
     def tokens(self, text: str) -> list[int]:
         """Token ids as llama.cpp reads a finished prompt."""
@@ -70,18 +86,43 @@ class Llama:
         found: str = self._post("/apply-template", {"messages": messages})["prompt"]
         return found
 
-    def complete(self, prompt: str | list[int], most: int = 64) -> dict[str, Any]:
-        """Greedy text after a prompt, in llama.cpp's own terms."""
+    def complete(self, prompt: str | list[int], most: int = 64, likely: int = 5) -> dict[str, Any]:
+        """Greedy text after a prompt, in llama.cpp's own terms, with the `likely` first tokens."""
         asked = {"prompt": prompt, "n_predict": most, "temperature": 0, "return_tokens": True}
-        found: dict[str, Any] = self._post("/completion", {**asked, "n_probs": 5})
+        found: dict[str, Any] = self._post("/completion", {**asked, "n_probs": likely})
         return found
+
+    def states(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
+        """The last hidden state after each sequence of token ids; opened with `states` only."""
+        asked = {"content": [list(s) for s in sequences], "embd_normalize": -1}
+        found = sorted(self._post("/embedding", asked), key=lambda one: int(one["index"]))
+        return [one["embedding"][0] for one in found]
 
     def _post(self, path: str, data: Any) -> Any:
         body = json.dumps(data).encode()
         headers = {"Content-Type": "application/json"}
         request = urllib.request.Request(self.address + path, body, headers)
-        with urllib.request.urlopen(request, timeout=120) as answer:
-            return json.load(answer)
+        try:
+            with urllib.request.urlopen(request, timeout=120) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:  # an OSError else, as if llama.cpp had ended
+            raise ValueError(error.read()[:500]) from None
+
+
+def check_name(file: Path, run: str) -> None:
+    """Raises GateError when a file is no GGUF, or says that it is another run's than `run`."""
+    import gguf
+
+    try:
+        held = gguf.GGUFReader(file).fields.get("general.name")
+        name = str(held.contents()) if held else "something else"
+    except (ValueError, IndexError, OSError) as error:
+        raise GateError(f"{file.name} is no GGUF file: {error}.", "Export the run again.") from None
+    if name != run:
+        raise GateError(
+            f"The file {file.name} is an export of {name}, not of {run}.",
+            f"Export this run: `kefu export {run} --to gguf`.",
+        )
 
 
 def here() -> bool:
@@ -97,15 +138,23 @@ def opened(
     *,
     slots: int = 1,
     context: int = 512,
+    states: bool = False,
 ) -> Iterator[Llama]:
-    """llama.cpp with a GGUF file (and a GGUF LoRA on it). Raises GateError if it refuses it.
+    """llama.cpp with a GGUF file (and a GGUF LoRA on it). Raises GateError if it refuses it,
+    BaseError where it is not installed.
 
-    `slots` sequences are generated side by side and share `context` tokens.
+    `slots` sequences are generated side by side and share `context` tokens. With `states` it tells
+    hidden states and makes no text.
 
     In a process of its own: a file that llama.cpp dislikes may end the process that reads it,
     and its server can hang when it is taken down.
     """
-    words = (path, lora or "", template, slots, context)
+    if not here():
+        raise BaseError(
+            "llama.cpp is not on this machine (the Python package xllamacpp).",
+            "Install it: `pip install 'kefu[llama]'`.",
+        )
+    words = (path, lora or "", template, slots, context, "states" if states else "")
     command = [sys.executable, "-c", _CHILD, *map(str, words)]
     child = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -122,7 +171,7 @@ def opened(
                 f"llama.cpp refuses {path.name}: {why.rstrip('.')}.",
                 "Export the run in another form, and report this.",
             )
-        yield Llama(address)
+        yield Llama(address, child)
     finally:
         child.kill()
         child.wait()

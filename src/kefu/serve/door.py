@@ -152,7 +152,11 @@ def app(engine: Engine | LlamaEngine, log: Log, limits: Limits, keys: Keys) -> F
         most = asked.max_completion_tokens or asked.max_tokens or MOST
         try:
             future = engine.ask(
-                question, history, most=most, on_piece=put if asked.stream else None
+                question,
+                history,
+                most=most,
+                temperature=asked.temperature,
+                on_piece=put if asked.stream else None,
             )
         except Busy:
             counts.asked.labels("busy").inc()

@@ -1,7 +1,8 @@
 """The bot in a child process: waiting questions are answered together; a dead child is replaced.
 
 Only the child imports torch. Knows nothing of HTTP. Streams of `free` and `sample` go on side by
-side, a token of each in turn; what is asked as a whole is generated in one batch.
+side, a token of each in turn; what is asked as a whole is generated in one batch. With a GGUF file
+llama.cpp computes what the bot weighs, so that its threshold holds as in the run.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -68,19 +69,26 @@ class Waiting:
     question: str
     history: tuple[Turn, ...]
     most: int
+    temperature: float | None
     on_piece: Callable[[str], None] | None
     told: Future[Told]
 
+    @property
+    def asked(self) -> _Asked:
+        return self.question, self.history, self.most, self.temperature, bool(self.on_piece)
 
-_Asked = tuple[str, tuple[Turn, ...], int, bool]
-"""What the child is sent: question, history, tokens at most, whether to send pieces."""
+
+_Asked = tuple[str, tuple[Turn, ...], int, float | None, bool]
+"""What the child is sent: question, history, tokens at most, temperature, whether in pieces."""
 
 
 class Engine:
     """Answers questions of one run. `start` it once; `close` ends the child."""
 
-    def __init__(self, run: Path, *, mode: Mode | None = None, waiting: int = 64) -> None:
-        self.run, self.mode = run, mode
+    def __init__(
+        self, run: Path, *, mode: Mode | None = None, gguf: Path | None = None, waiting: int = 64
+    ) -> None:
+        self.run, self.mode, self.gguf = run, mode, gguf
         self.ready = False
         self.restarts = 0
         self.fault = ""
@@ -112,18 +120,21 @@ class Engine:
         history: tuple[Turn, ...] = (),
         *,
         most: int = MOST,
+        temperature: float | None = None,
         on_piece: Callable[[str], None] | None = None,
     ) -> Future[Told]:
         """The reply, later. Raises Busy at once when the queue is full, Down when all is over.
 
         `most` tokens, and pieces as they come (from another thread), in `free` and `sample` only:
-        an answer of the other modes is neither cut nor shown before it is checked.
+        an answer of the other modes is neither cut nor shown before it is checked. `temperature`
+        counts in `sample`.
         """
         if self._closing.is_set():
             raise Down
         told: Future[Told] = Future()
+        asked = Waiting(question, history, min(most, MOST), temperature, on_piece, told)
         try:
-            self._queue.put_nowait(Waiting(question, history, min(most, MOST), on_piece, told))
+            self._queue.put_nowait(asked)
         except queue.Full:
             raise Busy from None
         return told
@@ -141,7 +152,7 @@ class Engine:
         while not self._closing.is_set():
             mine, other = context.Pipe()
             self._child = context.Process(
-                target=_work, args=(other, self.run, self.mode), daemon=True
+                target=_work, args=(other, self.run, self.mode, self.gguf), daemon=True
             )
             self._child.start()
             other.close()
@@ -172,7 +183,12 @@ class Engine:
                     return
                 continue
             try:
-                pipe.send([(w.question, w.history, w.most, bool(w.on_piece)) for w in batch])
+                pipe.send(
+                    [
+                        (w.question, w.history, w.most, w.temperature, bool(w.on_piece))
+                        for w in batch
+                    ]
+                )
                 while isinstance(said := pipe.recv() if pipe.poll(HUNG) else None, tuple):
                     at, piece = said
                     if (on_piece := batch[at].on_piece) is not None:
@@ -226,47 +242,58 @@ def _fail(batch: list[Waiting]) -> None:
         waiting.told.set_exception(Down())
 
 
-def _work(pipe: Connection, run: Path, mode: Mode | None) -> None:
+def _work(pipe: Connection, run: Path, mode: Mode | None, gguf: Path | None) -> None:
     """The child: tells "" when it is ready, or the fault; then a list of replies per batch."""
     for name in (signal.SIGINT, signal.SIGTERM):  # the server drains, then closes the pipe
         signal.signal(name, signal.SIG_IGN)
+    with ExitStack() as stack:
+        try:
+            bot = _bot(RunFolder(run), mode, gguf, stack)
+            bot.answer("…")  # the first question pays for what is made once
+        except KefuError as error:
+            with suppress(OSError):
+                pipe.send(str(error))
+            return
+        with suppress(EOFError, OSError):  # the server's end, or llama.cpp's: a new child is due
+            pipe.send("")
+            while True:
+                asked = pipe.recv()
+                try:
+                    told: list[Told] | str = _answers(bot, asked, pipe)
+                except OSError:
+                    raise
+                except Exception as error:  # one bad batch must not end the engine
+                    told = f"{type(error).__name__}: {error}"
+                pipe.send(told)
+
+
+def _bot(folder: RunFolder, mode: Mode | None, gguf: Path | None, stack: ExitStack) -> Bot:
     from ..bot import Bot
 
-    try:
-        bot = Bot.open(RunFolder(run), mode=mode)
-        bot.answer("…")  # the first question pays for what is made once
-    except KefuError as error:
-        with suppress(OSError):
-            pipe.send(str(error))
-        return
-    pipe.send("")
-    while True:
-        try:
-            asked = pipe.recv()
-        except (EOFError, OSError):
-            return
-        try:
-            told: list[Told] | str = _answers(bot, asked, pipe)
-        except Exception as error:  # one bad batch must not end the engine
-            told = f"{type(error).__name__}: {error}"
-        try:
-            pipe.send(told)
-        except OSError:
-            return
+    if gguf is None:
+        return Bot.open(folder, mode=mode)
+    from ..export import answering
+
+    model = stack.enter_context(answering(folder, gguf))
+    bot = Bot(folder, folder.plan(), folder.faq().pairs, model, model.prompt)
+    bot.mode = mode or bot.mode
+    return bot
 
 
 def _answers(bot: Bot, asked: list[_Asked], pipe: Connection) -> list[Told]:
     """Replies in the order of the questions; pieces of streams are sent on the way."""
     open_ = bot.mode in ("free", "sample")
     done: dict[int, Reply] = {}
-    whole: dict[int | None, list[int]] = {}
-    for i, (_, _, most, pieces) in enumerate(asked):
+    whole: dict[tuple[int | None, float | None], list[int]] = {}
+    for i, (_, _, most, heat, pieces) in enumerate(asked):
         if not (pieces and open_):
-            whole.setdefault(most if open_ else None, []).append(i)
-    for limit, places in whole.items():
-        replies = bot.answer_all([asked[i][:2] for i in places], most=limit)
+            alike = (most if open_ else None, heat if bot.mode == "sample" else None)
+            whole.setdefault(alike, []).append(i)
+    for (limit, heat), places in whole.items():
+        replies = bot.answer_all([asked[i][:2] for i in places], most=limit, temperature=heat)
         done.update(zip(places, replies, strict=True))
-    streams = {i: bot.stream(*asked[i][:2]) for i in range(len(asked)) if i not in done}
+    left = [i for i in range(len(asked)) if i not in done]
+    streams = {i: bot.stream(*asked[i][:2], temperature=asked[i][3]) for i in left}
     texts = dict.fromkeys(streams, "")
     while streams:
         for i in tuple(streams):
@@ -286,5 +313,5 @@ def _answers(bot: Bot, asked: list[_Asked], pipe: Connection) -> list[Told]:
             len(bot.prompt.ids(q, h)),
             done[i].tokens if open_ else len(bot.prompt.encode(done[i].text)),
         )
-        for i, (q, h, _, _) in enumerate(asked)
+        for i, (q, h, *_) in enumerate(asked)
     ]

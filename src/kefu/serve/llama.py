@@ -1,8 +1,9 @@
-"""llama.cpp with a run's GGUF export, behind the same calls as the engine of the run itself.
+"""llama.cpp with a run's GGUF export where it writes freely (`free`, `sample`), for many at once.
 
-`free` streams. `verbatim` is llama.cpp's grammar, which allows the FAQ's answers and the hand-over
-sentence and nothing else: the model cannot invent, but how sure it was is not known, so that the
-calibrated threshold does not hold and no confidence is told. `locked` and `sample` are not here.
+The server's own process asks it: no torch, no model in memory twice. What is asked becomes token
+ids by llama.cpp itself, through the same `Prompt` as everywhere, so that a customer's control
+tokens are struck out and a conversation that is too long loses its oldest turns. `verbatim` and
+`locked` over a GGUF file are the bot's own, see engine.py.
 """
 
 from __future__ import annotations
@@ -14,42 +15,31 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 
-from ..errors import SettingsError
-from ..export import opened
-from ..records import Mode, Reply, Turn
+from ..errors import KefuError
+from ..export import Llama, check_name, opened
+from ..prompt import Prompt
+from ..records import Plan, Reply, Turn
 from ..workspace import RunFolder
 from .engine import MOST, Busy, Down, Told, Waiting
 
-SLOTS = 8
-"""Sequences that llama.cpp generates side by side."""
+SLOTS, ROOM = 8, 2048
+"""Sequences that llama.cpp generates side by side, and tokens that each may have."""
 
 
 class LlamaEngine:
     """Answers questions by a GGUF file. `start` it once; `close` ends llama.cpp."""
 
-    def __init__(
-        self, run: Path, gguf: Path, *, mode: Mode | None = None, waiting: int = 64
-    ) -> None:
-        folder = RunFolder(run)
-        plan = folder.plan()
-        self.mode: Mode = mode or plan.mode.value
-        if self.mode not in ("free", "verbatim"):
-            raise SettingsError(
-                f"llama.cpp cannot answer in the mode {self.mode}.",
-                "Give --mode verbatim or --mode free, or leave --gguf out.",
-            )
-        self.run, self.gguf = run, gguf
+    def __init__(self, run: Path, gguf: Path, *, sample: bool = False, waiting: int = 64) -> None:
+        self.run, self.gguf, self.sample = run, gguf, sample
         self.ready, self.restarts, self.fault = False, 0, ""
-        self._persona, self._away = plan.persona.value, plan.hand_over.value
-        pairs = folder.faq().pairs
-        self._source = {p.answer: p.question for p in reversed(pairs)}
-        self._grammar = grammar([*self._source, self._away])
+        self._plan: Plan = RunFolder(run).plan()
         self._queue: queue.Queue[Waiting] = queue.Queue(waiting)
-        self._closing = threading.Event()
+        self._closing, self._ended = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._keep, name="kefu-llama", daemon=True)
 
     @property
@@ -70,40 +60,34 @@ class LlamaEngine:
         history: tuple[Turn, ...] = (),
         *,
         most: int = MOST,
+        temperature: float | None = None,
         on_piece: Callable[[str], None] | None = None,
     ) -> Future[Told]:
         """As `Engine.ask`."""
         if self._closing.is_set():
             raise Down
         told: Future[Told] = Future()
+        asked = Waiting(question, history, min(most, MOST), temperature, on_piece, told)
         try:
-            self._queue.put_nowait(Waiting(question, history, min(most, MOST), on_piece, told))
+            self._queue.put_nowait(asked)
         except queue.Full:
             raise Busy from None
         return told
 
+    # --- the threads -----------------------------------------------------------------
+
     def _keep(self) -> None:
         while not self._closing.is_set():
             try:
-                with opened(self.gguf, slots=SLOTS, context=SLOTS * 1024) as llama:
-                    self._ended = threading.Event()
-                    workers = [
-                        threading.Thread(target=self._work, args=(llama.address,), daemon=True)
-                        for _ in range(SLOTS)
-                    ]
-                    for worker in workers:
-                        worker.start()
-                    self.ready = True
-                    while not (self._closing.is_set() or self._ended.wait(0.1)):
-                        pass
-                    self.ready = False
-                    self._ended.set()
-                    for worker in workers:
-                        worker.join(timeout=30)
-            except Exception as error:
+                check_name(self.gguf, self.run.resolve().name)
+                with opened(self.gguf, slots=SLOTS, context=SLOTS * ROOM) as llama:
+                    self._serve(llama)
+            except KefuError as error:  # llama.cpp refuses the file, and would the next time too
                 self.fault = str(error)
                 logging.getLogger("kefu").error(self.fault)
                 self._closing.set()
+            except OSError:  # it ended while it was opened
+                self._closing.wait(1)
             if not self._closing.is_set():
                 self.restarts += 1
         while not self._queue.empty():
@@ -111,7 +95,34 @@ class LlamaEngine:
             if waiting.told.set_running_or_notify_cancel():
                 waiting.told.set_exception(Down())
 
-    def _work(self, address: str) -> None:
+    def _serve(self, llama: Llama) -> None:
+        """Until llama.cpp ends or the server does; whoever waits meanwhile is kept waiting."""
+        plan = self._plan
+        prompt = Prompt(
+            _Words(llama, RunFolder(self.run).adapter / "tokenizer.json"),
+            plan.template.value,
+            persona=plan.persona.value,
+            hand_over=plan.hand_over.value,
+        )
+        room = llama.context() - MOST
+        prompt.ids("…")
+        self._ended.clear()
+        workers = [
+            threading.Thread(target=self._work, args=(llama.address, prompt, room), daemon=True)
+            for _ in range(SLOTS)
+        ]
+        for worker in workers:
+            worker.start()
+        self.ready = True
+        while not (self._closing.is_set() or self._ended.wait(0.1)):
+            if not llama.lives:
+                break
+        self.ready = False
+        self._ended.set()
+        for worker in workers:
+            worker.join(timeout=30)
+
+    def _work(self, address: str, prompt: Prompt, room: int) -> None:
         with httpx.Client(base_url=address, timeout=120) as web:
             while not (self._closing.is_set() or self._ended.is_set()):
                 try:
@@ -121,59 +132,65 @@ class LlamaEngine:
                 if not waiting.told.set_running_or_notify_cancel():
                     continue
                 try:
-                    waiting.told.set_result(self._answer(web, waiting))
-                except (httpx.HTTPError, ValueError, KeyError):
+                    waiting.told.set_result(self._answer(web, prompt, room, waiting))
+                except (httpx.HTTPError, OSError, ValueError, KeyError):
                     waiting.told.set_exception(Down())
-                    self._check(web)
 
-    def _check(self, web: httpx.Client) -> None:
-        """Has llama.cpp replaced when it no longer answers."""
-        try:
-            web.get("/health").raise_for_status()
-        except httpx.HTTPError:
-            self._ended.set()
-
-    def _answer(self, web: httpx.Client, asked: Waiting) -> Told:
-        said = [{"role": "system", "content": self._persona}] if self._persona else []
-        for question, answer in asked.history:
-            said.append({"role": "user", "content": question})
-            said.append({"role": "assistant", "content": answer})
-        said.append({"role": "user", "content": asked.question})
+    def _answer(self, web: httpx.Client, prompt: Prompt, room: int, asked: Waiting) -> Told:
+        ids, _ = prompt.fit(asked.question, asked.history, room)
+        if len(ids) > room:
+            ids = prompt.shortened(asked.question, room)
         body: dict[str, Any] = {
-            "messages": said,
-            "temperature": 0,
-            "max_tokens": asked.most,
+            "prompt": ids,
+            "n_predict": asked.most,
             "stream": True,
-            "stream_options": {"include_usage": True},
             "cache_prompt": True,
+            "temperature": 0,
         }
-        if self.mode == "verbatim":
-            body |= {"grammar": self._grammar, "max_tokens": 2048}
-        text, end = "", ""
-        usage: dict[str, int] = {}
-        with web.stream("POST", "/v1/chat/completions", json=body) as streamed:
+        if self.sample:  # as the bot itself draws, see bot/generate.py
+            heat = 0.7 if asked.temperature is None else asked.temperature
+            body |= {"temperature": heat, "top_p": 0.9, "top_k": 0, "min_p": 0}
+        text, last = "", {}
+        with web.stream("POST", "/completion", json=body) as streamed:
             streamed.raise_for_status()
             for line in streamed.iter_lines():
                 if not line.startswith("data: {"):
                     continue
-                event = json.loads(line[6:])
-                usage = event.get("usage") or usage
-                for choice in event["choices"]:
-                    end = choice.get("finish_reason") or end
-                    piece = choice["delta"].get("content") or ""
-                    text += piece
-                    if piece and asked.on_piece and self.mode == "free":
-                        asked.on_piece(piece)
-        if self.mode == "free":
-            reply = Reply(text, handed_over=text.strip() == self._away, stopped=end == "stop")
-        else:
-            text = text.strip()
-            away = text not in self._source  # the hand-over sentence, or a text that was cut off
-            shown = self._away if away else text
-            reply = Reply(shown, handed_over=away, confidence=0.0, source=self._source.get(text))
-        return Told(reply, usage["prompt_tokens"], usage["completion_tokens"])
+                last = json.loads(line[6:])
+                piece = last["content"] if text else last["content"].lstrip()
+                text += piece
+                if piece and asked.on_piece:
+                    asked.on_piece(piece)
+        stopped = last["stop_type"] != "limit"
+        text = text.strip()
+        reply = Reply(text, handed_over=text == prompt.hand_over, stopped=stopped)
+        return Told(reply, len(ids), int(last["tokens_predicted"]))
 
 
-def grammar(texts: list[str]) -> str:
-    """These texts and nothing else, in llama.cpp's notation (GBNF)."""
-    return "root ::= " + " | ".join(json.dumps(t.strip(), ensure_ascii=False) for t in texts)
+class _Words:
+    """llama.cpp's tokenizer and template, as `Prompt` asks for them.
+
+    The file holds the template with the persona baked in, so what `Prompt` would set is not used.
+    """
+
+    def __init__(self, llama: Llama, file: Path) -> None:
+        self._llama = llama
+        self.chat_template = "in the GGUF file"
+        added = json.loads(file.read_text(encoding="utf-8"))["added_tokens"]
+        self.added_tokens_decoder = {one["id"]: _Token(one) for one in added}
+
+    def apply_chat_template(self, messages: list[dict[str, str]], **_: Any) -> str:
+        return self._llama.rendered(messages)
+
+    def __call__(self, text: str, **_: Any) -> dict[str, list[int]]:
+        return {"input_ids": self._llama.tokens(text)}
+
+
+class _Token(SimpleNamespace):
+    """A token that was added to the vocabulary."""
+
+    def __init__(self, told: dict[str, Any]) -> None:
+        super().__init__(content=str(told["content"]), special=bool(told["special"]))
+
+    def __str__(self) -> str:
+        return str(self.content)

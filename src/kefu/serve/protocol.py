@@ -1,7 +1,7 @@
 """OpenAI's chat protocol: what a request may say, and what an answer or an error looks like.
 
-What is not obeyed, because the run decides it: `temperature`, `top_p`, `seed`, `stop`, system
-messages, `tools` and the like are accepted and change nothing.
+What is not obeyed, because the run decides it: `top_p`, `seed`, `stop`, system messages, `tools`
+and the like are accepted and change nothing. `temperature` counts where the run samples.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ class ChatRequest(BaseModel):
     stream: bool = False
     stream_options: StreamOptions | None = None
     n: Literal[1] | None = None
+    temperature: float | None = Field(default=None, ge=0, le=2)
     max_tokens: int | None = Field(default=None, ge=1)
     max_completion_tokens: int | None = Field(default=None, ge=1)
 

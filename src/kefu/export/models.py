@@ -1,0 +1,89 @@
+"""A GGUF file in llama.cpp, as the bot asks a model: hidden states, logits of few tokens, text.
+
+llama.cpp's server gives either states or text, so there are two, each opened when it is first
+needed. Logits are the state times rows of the head, which are read from the file itself: llama.cpp
+tells those of the likeliest tokens only. Knows nothing of answers or thresholds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import gguf
+import torch
+
+from ..prompt import Prompt
+from ..workspace import RunFolder
+from . import engine
+from .source import Source, open_run
+
+CONTEXT = 2048
+"""Tokens that prompt and answer may have together, where the model's own context is not less."""
+PATH = 2048
+"""Tokens of an answer of the FAQ, on which states are asked beyond `CONTEXT`."""
+STATES, TEXTS = 2, 8
+"""Sequences that are computed side by side."""
+
+
+class LlamaModel:
+    """What `bot` calls a model. Raises OSError where llama.cpp has ended."""
+
+    device = "cpu"
+
+    def __init__(self, source: Source, file: Path, lora: Path | None, stack: ExitStack) -> None:
+        self.prompt = source.prompt
+        self._file, self._lora, self._stack = file, lora, stack
+        reader = gguf.GGUFReader(file)
+        tensors = {t.name: t for t in reader.tensors}
+        self._head = tensors.get("output.weight") or tensors["token_embd.weight"]
+        arch = str(reader.fields["general.architecture"].contents())
+        own = int(reader.fields[f"{arch}.context_length"].contents())
+        self.context = min(CONTEXT, own)
+        self._states: engine.Llama | None = None
+        self._texts: engine.Llama | None = None
+
+    def hidden(self, sequences: Sequence[Sequence[int]]) -> torch.Tensor:
+        """The decoder's last hidden state after each sequence, (n, d) in float32."""
+        if self._states is None:
+            self._states = self._open(STATES, CONTEXT + PATH, states=True)
+        return torch.tensor(self._states.states(sequences), dtype=torch.float32)
+
+    def logits(self, hidden: torch.Tensor, tokens: Sequence[int]) -> torch.Tensor:
+        """Logits (k,) of a few tokens after one hidden state (d,)."""
+        rows = gguf.dequantize(self._head.data[list(tokens)], self._head.tensor_type)
+        return torch.from_numpy(rows).float() @ hidden
+
+    def write(self, prompts: Sequence[Sequence[int]], prompt: Prompt, most: int) -> list[list[int]]:
+        """Greedy answers, the terminator last where there is one."""
+        if self._texts is None:
+            self._texts = self._open(TEXTS, CONTEXT, states=False)
+        ask, end = self._texts.complete, [prompt.terminator]
+        with ThreadPoolExecutor(TEXTS) as pool:
+            told = list(pool.map(lambda ids: ask(list(ids), most, 0), prompts))
+        # The token that ends a text may be told with it, or not.
+        return [
+            [t for t in one["tokens"] if t not in end] + (end if one["stop_type"] == "eos" else [])
+            for one in told
+        ]
+
+    def _open(self, slots: int, context: int, *, states: bool) -> engine.Llama:
+        return self._stack.enter_context(
+            engine.opened(
+                self._file, self._lora, slots=slots, context=slots * context, states=states
+            )
+        )
+
+
+@contextmanager
+def answering(run: RunFolder, file: Path, lora: Path | None = None) -> Iterator[LlamaModel]:
+    """An export of `run`: a GGUF file, or a GGUF LoRA on a GGUF file of the base.
+
+    Raises GateError when llama.cpp refuses it, or when it is another run's.
+    """
+    source = open_run(run)
+    engine.check_name(lora or file, source.name)
+    with ExitStack() as stack:
+        yield LlamaModel(source, file, lora, stack)

@@ -1,0 +1,164 @@
+"""A GGUF export behind the server: llama.cpp reads what training wrote, and is sure where the run
+is sure."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from kefu.bot import Bot
+from kefu.errors import GateError
+from kefu.export import answering, export
+from kefu.export.engine import here
+from kefu.export.source import open_run
+from kefu.prompt import Prompt
+from kefu.records import Example, Origin, Pair
+from kefu.workspace import RunFolder, dump, write_json, write_text
+from shop_server import ASK, CHAT, Server, make_run, serving, wait_for_ready
+
+pytestmark = pytest.mark.skipif(not here(), reason="needs llama.cpp: the package xllamacpp")
+ROOM = 1024 - 256
+"""Tokens of a prompt: the tiny model's context less an answer."""
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, Path]:
+    """A run with two rows, and its GGUF."""
+    root = tmp_path_factory.mktemp("gguf-shop")
+    make_run(root, answer="滿千免運，未滿收八十元。")
+    run = RunFolder(root / "runs" / "shop-1")
+    rows = [("運費多少？", "滿千免運，未滿收八十元。"), ("How long?", "It takes 3 days.")]
+    pairs = [Pair(q, a, Origin("f.csv", i)) for i, (q, a) in enumerate(rows, 2)]
+    write_json(run.file("faq.json"), pairs, list[Pair])
+    lines = [json.dumps(dump(Example(q, a, q))) for q, a in rows]
+    write_text(run.file("examples.jsonl"), "\n".join(lines) + "\n")
+    export(run, "gguf", root / "gguf", types=("f32",))
+    return run, root / "gguf" / "shop-1-f32.gguf"
+
+
+@pytest.fixture(scope="module")
+def free(made: tuple[RunFolder, Path]) -> Iterator[Server]:
+    run, file = made
+    words = ("--gguf", str(file), "--mode", "free", "--per-minute", "10000")
+    with serving(run.path.parents[1], *words) as server:
+        wait_for_ready(server.url)
+        yield server
+
+
+def cost(server: Server, messages: list[dict[str, str]]) -> int:
+    """Tokens of the prompt that llama.cpp was given."""
+    asked = {"messages": messages, "max_tokens": 2}
+    answer = httpx.post(server.url + CHAT, json=asked, timeout=60)
+    assert answer.is_success, answer.text
+    return int(answer.json()["usage"]["prompt_tokens"])
+
+
+def test_a_customer_cannot_type_the_tokens_that_end_a_turn(
+    free: Server, made: tuple[RunFolder, Path]
+) -> None:
+    words = open_run(made[0]).prompt
+    assert len(words.encode("<|im_end|>")) == 1
+    said = [{"role": "user", "content": f"運費{mark}多少"} for mark in ("<|im_end|>", " ")]
+    assert cost(free, said[:1]) == cost(free, said[1:]) == len(words.ids("運費 多少"))
+
+
+def test_a_long_conversation_loses_its_oldest_turns(
+    free: Server, made: tuple[RunFolder, Path]
+) -> None:
+    words: Prompt = open_run(made[0]).prompt
+    history = tuple((f"question {i}?" * 4, f"answer {i}." * 4) for i in range(40))
+    said = [
+        {"role": role, "content": text}
+        for turn in history
+        for role, text in zip(("user", "assistant"), turn, strict=True)
+    ]
+    meant, kept = words.fit("運費？", history, ROOM)
+    assert 0 < len(kept) < 40
+    assert cost(free, [*said, {"role": "user", "content": "運費？"}]) == len(meant)
+    assert cost(free, [{"role": "user", "content": "長" * 3000}]) <= ROOM
+
+
+def test_free_text_streams_as_the_run_would_write_it(
+    free: Server, made: tuple[RunFolder, Path]
+) -> None:
+    bot = Bot.open(made[0], mode="free")
+    asked = [("運費多少？", ()), ("How long?", (("運費多少？", "滿千免運。"),))]
+    for question, history in asked:
+        said = [{"role": "user", "content": q} for q, _ in history]
+        said += [{"role": "assistant", "content": a} for _, a in history]
+        said.append({"role": "user", "content": question})
+        body = {"messages": said, "max_tokens": 12, "stream": True}
+        text = httpx.post(free.url + CHAT, json=body, timeout=60).text
+        events = [json.loads(e[6:]) for e in text.split("\n\n") if e.startswith("data: {")]
+        pieces = [e["choices"][0]["delta"].get("content", "") for e in events]
+        meant = next(bot.answer_all([(question, history)], most=12))
+        # A character that was cut off is shown by one of the two.
+        assert "".join(pieces).strip("\ufffd ") == meant.text.strip("\ufffd ")
+        assert len([p for p in pieces if p]) > 1
+        assert events[-1]["choices"][0]["finish_reason"] == "length"
+
+
+def test_a_killed_llama_cpp_is_replaced_and_said_so(free: Server) -> None:
+    before = len(free.rows())
+    lines: list[str] = []
+    with httpx.stream("POST", free.url + CHAT, json={**ASK, "stream": True}, timeout=60) as web:
+        for line in web.iter_lines():
+            lines.append(line)
+            if len(lines) == 5:
+                (llama,) = free.processes
+                os.kill(llama.pid, signal.SIGKILL)
+    last = json.loads(next(line for line in reversed(lines) if line)[6:])
+    assert set(last["error"]) == {"message", "type", "param", "code"}
+    begun = time.monotonic()
+    wait_for_ready(free.url)
+    assert time.monotonic() - begun < 10
+    assert httpx.post(free.url + CHAT, json=ASK, timeout=60).is_success
+    assert [row[3] for row in free.rows()[before:]] == [1, 0]
+
+
+def test_the_bot_is_as_sure_over_llama_cpp_as_over_torch(made: tuple[RunFolder, Path]) -> None:
+    run, file = made
+    own = Bot.open(run)
+    asked = [(q, ()) for q in ("運費多少？", "運費", "How long is it?", "天氣", "x" * 5000)]
+    asked.append(("那呢", (("運費多少？", "滿千免運。"),)))
+    with answering(run, file) as model:
+        other = Bot(run, run.plan(), run.faq().pairs, model, model.prompt)
+        for mode in ("verbatim", "locked"):
+            own.mode = other.mode = mode
+            for ours, theirs in zip(own.answer_all(asked), other.answer_all(asked), strict=True):
+                assert (ours.text, ours.handed_over) == (theirs.text, theirs.handed_over)
+                assert abs(ours.confidence - theirs.confidence) < 0.01
+
+
+def test_what_is_weighed_over_llama_cpp_is_served(made: tuple[RunFolder, Path]) -> None:
+    run, file = made
+    with serving(run.path.parents[1], "--gguf", str(file), "--mode", "verbatim") as server:
+        wait_for_ready(server.url)
+        done = httpx.post(server.url + CHAT, json=ASK, timeout=60).json()
+        assert done["choices"][0]["message"]["content"] == "滿千免運，未滿收八十元。"
+        assert done["kefu"]["source"] == "運費多少？" and done["kefu"]["confidence"] == 1.0
+        llama = next(p for p in server.processes if "xllamacpp" in " ".join(p.cmdline()))
+        llama.kill()
+        assert httpx.post(server.url + CHAT, json=ASK, timeout=60).status_code == 503
+        wait_for_ready(server.url)
+        assert httpx.post(server.url + CHAT, json=ASK, timeout=60).is_success
+
+
+def test_another_runs_file_is_refused(made: tuple[RunFolder, Path], tmp_path: Path) -> None:
+    run, file = made
+    renamed = tmp_path / "other"
+    renamed.mkdir()
+    for name in ("plan.json", "run.json", "faq.json", "adapter"):
+        (renamed / name).symlink_to(run.path / name)
+    with pytest.raises(GateError, match="not of other"), answering(RunFolder(renamed), file):
+        pass
+    (tmp_path / "x.gguf").write_bytes(b"GGUF")
+    with pytest.raises(GateError, match="no GGUF file"), answering(run, tmp_path / "x.gguf"):
+        pass
