@@ -94,7 +94,7 @@ def one(name: str, base: Path, work: Path) -> None:
     changes = {
         "rank": 16, "alpha": 32, "targets": QKVO, "contrast": 0.0, "micro_batch": 4,
         "accumulation": 1, "checkpointing": False, "max_length": 512, "dropout": 0.0,
-        "save_every": 10_000, "warmup": 2, "softmax": "all", "learning_rate": 2e-4, **said,
+        "save_every": 10_000, "warmup": 2, "softmax": "all", "learning_rate": 2e-4, "log_every": 1, **said,
     }  # fmt: skip
     plan = prepared.plan
     for key, value in changes.items():
@@ -104,12 +104,11 @@ def one(name: str, base: Path, work: Path) -> None:
     folder = RunFolder(work / f"bench-{name}")
     shutil.rmtree(folder.path, ignore_errors=True)
     folder.path.mkdir(parents=True)
-    jobs_faq = prepared.plan.faq_digest
     stamps: list[float] = []
     losses: list[float] = []
     busy: list[float] = []
     watch = None
-    from_step, for_steps = max(2, steps - 8), 4
+    from_step, for_steps = max(4, steps - 8), min(4, steps - 5)
 
     def on_step(step: Any) -> None:
         nonlocal watch
@@ -134,7 +133,14 @@ def one(name: str, base: Path, work: Path) -> None:
                 )
             watch = None
 
-    train(plan, rows, folder, on_step=on_step)
+    ready = time.time()
+
+    def on_start(*_: int) -> None:
+        nonlocal loaded
+        loaded = time.time()
+
+    loaded = ready
+    train(plan, rows, folder, on_step=on_step, on_start=on_start)
     gaps = sorted(b - a for a, b in itertools.pairwise(stamps[1:from_step]))
     ms = 1000 * gaps[len(gaps) // 2]
     batch = plan.effective_batch
@@ -146,13 +152,14 @@ def one(name: str, base: Path, work: Path) -> None:
         "batch": batch,
         "tokens_a_row": round(sum(lengths) / len(lengths), 1),
         "torch_import_s": round(torch_seconds, 1),
+        "ready_s": round(ready - started, 1),
+        "load_s": round(loaded - ready, 1),
         "first_step_s": round(stamps[0] - started, 1),
         "second_step_s": round(stamps[1] - stamps[0], 2),
         "slowest_ms": round(1000 * gaps[-1]),
         "steps": steps,
         "peak_gib": round(torch.cuda.max_memory_allocated() / 2**30, 2) if cuda else None,
         "losses": losses[:4] + losses[-2:],
-        "faq": jobs_faq[:8],
     }
     # Multiply-adds of a forward pass and of the way back to the inputs, by the frozen matrices.
     flops = 4 * plan.total.value * batch * line["tokens_a_row"]

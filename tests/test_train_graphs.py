@@ -99,9 +99,10 @@ def test_recorded_steps_are_the_lean_engine_s_steps(
     if compute == "fp32":
         same(recorded, lean, 1e-4)
     else:  # other kernels round otherwise, in numbers of eight bits
-        losses = [s.loss for s in recorded.steps()]
-        assert losses == pytest.approx([s.loss for s in lean.steps()], abs=0.02)
-        assert losses[-1] < losses[0] - 0.05
+        ours, theirs = list(recorded.steps()), list(lean.steps())
+        assert [s.loss for s in ours] == pytest.approx([s.loss for s in theirs], abs=0.02)
+        norms = [s.grad_norm for s in theirs]
+        assert [s.grad_norm for s in ours] == pytest.approx(norms, rel=0.05)
 
 
 def test_few_steps_and_what_cannot_be_recorded_go_the_lean_engine_s_way(tmp_path: Path) -> None:
