@@ -94,7 +94,8 @@ def one(name: str, base: Path, work: Path) -> None:
     changes = {
         "rank": 16, "alpha": 32, "targets": QKVO, "contrast": 0.0, "micro_batch": 4,
         "accumulation": 1, "checkpointing": False, "max_length": 512, "dropout": 0.0,
-        "save_every": 10_000, "warmup": 2, "softmax": "all", "learning_rate": 2e-4, "log_every": 1, **said,
+        "save_every": 10_000, "warmup": 2, "softmax": "all", "learning_rate": 2e-4,
+        "log_every": 1, **said,
     }  # fmt: skip
     plan = prepared.plan
     for key, value in changes.items():
