@@ -120,6 +120,9 @@ def reword(
 @click.option(
     "--all-wordings", is_flag=True, help="Train on every wording, for an exam of your own."
 )
+@click.option(
+    "--gpus", type=click.IntRange(1), help="Train on so many GPUs of this machine at once."
+)
 @with_faq
 @as_json
 def train(
@@ -129,11 +132,17 @@ def train(
     steps: int | None,
     wordings: int | None,
     all_wordings: bool,
+    gpus: int | None,
     json_: bool,
 ) -> None:
     """Fine-tune a bot on an FAQ, by the plan."""
     from .. import jobs
     from ..plan import probe
+
+    if gpus and gpus > 1 and not jobs.launched():
+        raise SystemExit(jobs.on_gpus(gpus, click.get_current_context().meta["words"]))
+    if jobs.joined():
+        return None
 
     bar = show.Progress(asked.settings.recipe == "tutorial")
     told: dict[str, Any] = {} if json_ else {"on_step": bar.step, "on_start": bar.start}

@@ -5,19 +5,26 @@ in only where something is trained or answers.
 """
 
 from .examining import evaluate
+from .exporting import Parity, export, over_llama
 from .preparing import Prepared, check_faq, init, open_faq, prepare
 from .runs import compare_runs, let_out, loss_curve, report_of, summary
-from .training import resume, settle, train
+from .training import joined, launched, on_gpus, resume, settle, train
 
 __all__ = [
+    "Parity",
     "Prepared",
     "check_faq",
     "compare_runs",
     "evaluate",
+    "export",
     "init",
+    "joined",
+    "launched",
     "let_out",
     "loss_curve",
+    "on_gpus",
     "open_faq",
+    "over_llama",
     "prepare",
     "report_of",
     "resume",

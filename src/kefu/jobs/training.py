@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from .. import exam as exams
@@ -66,3 +67,31 @@ def settle(folder: RunFolder, allowed: float) -> Bot:
     if bot.plan.hand_over_share.value > 0:  # the tutorial's bot never learned to hand over
         calibrate(bot, folder.split().held_out, allowed)
     return bot
+
+
+def launched() -> bool:
+    """Whether torchrun, accelerate launch or `--gpus` started this process with others."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def joined() -> bool:
+    """In a process that is to help another one train: does its share, and returns True.
+
+    The first process alone reads, plans, makes the run's folder and speaks.
+    """
+    if not launched() or os.environ.get("RANK", "0") == "0":
+        return False
+    from .. import train as trainer
+
+    trainer.join()
+    return True
+
+
+def on_gpus(processes: int, words: Sequence[str]) -> int:
+    """Runs the command `words` in so many processes, one a GPU; its exit code.
+
+    Without a GPU they share the processor, which is for trying it out.
+    """
+    from .. import train as trainer
+
+    return trainer.launch(processes, words)

@@ -2,9 +2,11 @@
 
 Knows a plan and rows; nothing of exams, answers or terminals. Two engines do the same steps:
 `trl_engine.py`, the one file that touches TRL, and `lean.py`, the same maths with less waiting.
+`launch` starts a command in several processes; those that do not lead call `join`.
 """
 
 from .curve import loss_text
-from .session import Interrupted, train
+from .many import launch
+from .session import Interrupted, join, train
 
-__all__ = ["Interrupted", "loss_text", "train"]
+__all__ = ["Interrupted", "join", "launch", "loss_text", "train"]

@@ -26,7 +26,7 @@ class Bank:
         self.centre = states.mean(0, keepdim=True)
         self.owners = torch.tensor(list(owners), device=states.device)
         self.states = self._unit(states)
-        self._seen = torch.empty(0, dtype=torch.long, device=states.device), self.states[:0]
+        self._seen: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     def _unit(self, states: torch.Tensor) -> torch.Tensor:
         return torch.nn.functional.normalize(states.float() - self.centre, dim=-1)
@@ -35,7 +35,7 @@ class Bank:
         """Sum over the rows `at` (n,) (numbers in the bank) with states (n, d).
 
         Rows to hand over have nothing in common: they are counter-examples only. Nothing here
-        waits for the GPU. `remember` puts these states into the bank after the backward pass.
+        waits for the GPU. `remember` puts these states into the bank at the end of the step.
         """
         mine = self._unit(states)
         # The batch's own states carry gradients; the bank's are as they were seen.
@@ -48,10 +48,12 @@ class Bank:
         # A row without friends has all for its friends: then both sums are one, and nothing pulls.
         friends = torch.where(friends.any(1, keepdim=True), friends, ~itself)
         good = torch.logsumexp(near.masked_fill(~friends, float("-inf")), 1)
-        self._seen = at, mine.detach()
+        self._seen.append((at, mine.detach()))
         return (torch.logsumexp(near, 1) - good).sum()
 
     def remember(self) -> None:
-        """Keeps the states that `loss` saw last. In place, as a captured step needs it."""
-        at, mine = self._seen
-        self.states.index_copy_(0, at, mine)
+        """Keeps the states that `loss` saw since last time. Once a step, so that a step is the same
+        in any number of portions. In place, as a captured step needs it."""
+        for at, mine in self._seen:
+            self.states.index_copy_(0, at, mine)
+        self._seen.clear()

@@ -92,6 +92,7 @@ def possible(session: Session) -> bool:
         and plan.steps.value >= LEAST
         and plan.softmax.value != "likely"
         and frozen_head(session.model.get_base_model()) is not None
+        and session.cards.world == 1
     )
 
 

@@ -54,12 +54,15 @@ def run(session: Session, resume: bool) -> None:
     moving = Moving(model, optimizer, scheduler, scaler, bank, session.device)
     done = moving.restore(session.folder) if resume else 0
     session.back_to(done)
+    cards = session.cards
+    lengths = [len(row.ids) for row in session.rows]
     for number, rows in enumerate(session.batches(), start=1):
         if number <= done:
             continue
         labelled = sum(session.rows[i].labelled for i in rows)
         total = torch.zeros((), device=session.device)
-        for part in _by_length(session, rows, plan.micro_batch.value):
+        mine = cards.share(rows, lengths)
+        for part in _by_length(session, mine, plan.micro_batch.value):
             with autocast(plan.compute.value, cuda):
                 summed, apart = summed_loss(
                     model,
@@ -72,9 +75,15 @@ def run(session: Session, resume: bool) -> None:
                 loss = summed / labelled
                 aim = loss + plan.contrast.value * apart / len(rows)
             torch.autograd.backward(scaler.scale(aim) if scaler else aim)
-            if bank is not None:
-                bank.remember()
             total += loss.detach()
+        if bank is not None:
+            bank.remember()
+        if cards.world > 1:
+            # Before unscaling: an overflow on one rank is then one on all.
+            asked = total.new_tensor(float(session.asked.stop))
+            total, asked = cards.sum_up(weights, total, asked)
+            session.asked.stop = bool(asked)
+            cards.same_bank(bank, rows, mine)
         if scaler:
             scaler.unscale_(optimizer)
         norm = torch.nn.utils.clip_grad_norm_(weights, CLIP)
@@ -87,7 +96,7 @@ def run(session: Session, resume: bool) -> None:
         scheduler.step()
         optimizer.zero_grad(set_to_none=True)
         session.say(number, float(total), rate, float(norm))
-        if session.save_after(number):
+        if cards.first and session.save_after(number):
             moving.save(session.folder, number, session.of, plan.keep.value)
         session.stop_after(number)
 

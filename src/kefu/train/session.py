@@ -5,33 +5,26 @@ The order of rows, the LoRA model, the log of steps, checkpoints and the finishe
 
 from __future__ import annotations
 
-import hashlib
 import json
-import platform
 import random
-import shutil
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 from ..errors import FaqError, KefuError, RunError
 from ..prompt import Prompt, Row
 from ..records import Example, Plan, Run, Step
 from ..weights import load, to_stderr
-from ..workspace import RunFolder, append_lines, dump, write_json, write_text
-from . import checkpoints, curve
+from ..workspace import RunFolder, append_lines, dump, write_text
+from . import checkpoints, many
+from .leaves import describe, finish, trainable
 
 OnStep = Callable[[Step], None]
-VERSIONED = (
-    "kefu", "torch", "transformers", "peft", "trl", "bitsandbytes", "accelerate", "datasets",
-    "safetensors",
-)  # fmt: skip
 
 
 @dataclass
@@ -81,6 +74,7 @@ class Session:
     of: dict[str, str] = field(default_factory=dict)
     """Digests of plan, FAQ and base, which every checkpoint bears."""
     asked: Asked = field(default_factory=lambda: Asked())
+    cards: many.Cards = field(default_factory=lambda: many.Cards())
 
     def batches(self) -> Iterator[list[int]]:
         """Row numbers of each optimizer step from the first on, the same for the same seed."""
@@ -89,6 +83,8 @@ class Session:
 
     def back_to(self, step: int) -> None:
         """Forgets what was written about steps after `step`, which are about to be done again."""
+        if not self.cards.first:
+            return
         kept = [s for s in self.folder.steps() if s.step <= step]
         lines = [json.dumps(dump(s), ensure_ascii=False) + "\n" for s in kept]
         write_text(self.folder.steps_file, "".join(lines))
@@ -105,6 +101,8 @@ class Session:
 
     def say(self, step: int, loss: float, rate: float, norm: float, note: str = "") -> None:
         """Writes one finished optimizer step down and passes it on."""
+        if not self.cards.first:
+            return
         record = Step(
             step=step,
             of=self.plan.steps.value,
@@ -142,7 +140,6 @@ def peak_memory(device: str) -> int:
 
         return int(torch.cuda.max_memory_allocated())
     import resource
-    import sys
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return int(peak if sys.platform == "darwin" else peak * 1024)
@@ -169,7 +166,14 @@ def train(
     than the plan allows (nothing is ever cut) or when the disk is full, Interrupted on Ctrl-C
     with the last checkpoint kept, and on SIGTERM with one of the step that was being done.
     """
-    asked = Asked()
+    cards = many.here()
+    if not cards.first:  # a program of one's own under torchrun: rank 0 says what is done
+        return join()
+    if cards.world > 1 and plan.engine.value == "trl":
+        raise RunError(
+            "This plan is trained by TRL, which kefu runs in one process.",
+            "Train on one card, without --gpus.",
+        )
     with folder.locked():
         if folder.finished:
             raise RunError(
@@ -178,24 +182,10 @@ def train(
         of = checkpoints.digests(plan, examples)
         if resume:
             checkpoints.refuse_another(folder, of)
-        _describe(plan, examples, folder)
+        describe(plan, examples, folder)
+        work = _Work(plan, tuple(examples), folder, resume, of)
         try:
-            with asked.heard():
-                session = _open(plan, examples, folder, on_step, on_start, say)
-                session.of = of | {"base": checkpoints.base_digest(session.model)}
-                session.asked = asked
-                if resume:
-                    checkpoints.refuse_another(folder, session.of)
-                if plan.engine.value == "trl":
-                    from .trl_engine import run as run_engine
-                else:
-                    from . import graphs, lean
-
-                    run_engine = graphs.run if graphs.possible(session) else lean.run
-                asked.stepping = True
-                run_engine(session, resume)
-                with checkpoints.writing(folder, folder.adapter):
-                    return _finish(session)
+            return _trained(cards.told(work), cards, on_step, on_start, say)
         except KeyboardInterrupt:
             path = checkpoints.newest(folder)
             when = (
@@ -207,20 +197,66 @@ def train(
                 f"Training was stopped {when}.",
                 f"Go on with `kefu train --resume {folder.name}`.",
             ) from None
+        finally:
+            many.leave()
 
 
-def _describe(plan: Plan, examples: Sequence[Example], folder: RunFolder) -> None:
-    """Everything that is needed to repeat the run, before it begins."""
-    write_json(folder.file("plan.json"), plan, Plan)
-    lines = [json.dumps(dump(e), ensure_ascii=False) for e in examples]
-    write_text(folder.file("examples.jsonl"), "\n".join(lines) + "\n")
-    versions = {"python": platform.python_version(), "platform": platform.platform()}
-    for name in VERSIONED:
-        with suppress(PackageNotFoundError):
-            versions[name] = version(name)
-    versions["examples_sha256"] = hashlib.sha256("\n".join(lines).encode()).hexdigest()
-    versions["faq_digest"] = plan.faq_digest
-    write_json(folder.file("versions.json"), versions)
+def join() -> Run:
+    """This process's share of a training that rank 0 of the same launch leads with `train`.
+
+    Writes and says nothing. Ends the process when rank 0 ends, which says why.
+    """
+    cards = many.here()
+    try:
+        work: _Work = cards.told(None)
+        return _trained(work, cards, lambda step: None, lambda *n: None, lambda text: None)
+    except (KefuError, KeyboardInterrupt):
+        sys.exit(2)
+    finally:
+        many.leave()
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What every process has to know of a training."""
+
+    plan: Plan
+    examples: tuple[Example, ...]
+    folder: RunFolder
+    resume: bool
+    of: dict[str, str]
+
+
+def _trained(
+    work: _Work,
+    cards: many.Cards,
+    on_step: OnStep,
+    on_start: Callable[[int, int], None],
+    say: Callable[[str], None],
+) -> Run:
+    plan, folder, asked = work.plan, work.folder, Asked()
+    with asked.heard():
+        wrong: KefuError | None = None
+        try:
+            session = _open(plan, work.examples, folder, on_step, say, cards)
+            session.of = work.of | {"base": checkpoints.base_digest(session.model)}
+            session.asked = asked
+            if work.resume:
+                checkpoints.refuse_another(folder, session.of)
+        except KefuError as error:
+            wrong = error
+        cards.agree(wrong)
+        on_start(trainable(session.model), plan.total.value)
+        if plan.engine.value == "trl":
+            from .trl_engine import run as run_engine
+        else:
+            from . import graphs, lean
+
+            run_engine = graphs.run if graphs.possible(session) else lean.run
+        asked.stepping = True
+        run_engine(session, work.resume)
+        with checkpoints.writing(folder, folder.adapter) if cards.first else nullcontext():
+            return finish(session)
 
 
 def _open(
@@ -228,8 +264,8 @@ def _open(
     examples: Sequence[Example],
     folder: RunFolder,
     on_step: OnStep,
-    on_start: Callable[[int, int], None],
     say: Callable[[str], None],
+    cards: many.Cards,
 ) -> Session:
     import torch
     from peft import LoraConfig, TaskType, get_peft_model
@@ -246,7 +282,7 @@ def _open(
         precision=plan.precision.value,
         compute=plan.compute.value,
         unpacked=plan.unpacked.value,
-        device="cuda:0" if device == "cuda" else "cpu",
+        device=f"cuda:{torch.cuda.current_device()}" if device == "cuda" else "cpu",
         trust_remote_code=plan.trust_remote_code,
         say=say,
     )
@@ -270,13 +306,13 @@ def _open(
     set_seed(plan.seed.value)  # the adapter's first values depend on nothing that came before
     model = get_peft_model(loaded.model, config)
     model.train()
-    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    on_start(trainable, plan.total.value)
+    if cards.rank:
+        torch.manual_seed(plan.seed.value + cards.rank)  # what is dropped is drawn for each row
     numbers: dict[str, int] = {}
     owners = [
         -1 if e.answer is None else numbers.setdefault(e.answer, len(numbers)) for e in examples
     ]
-    return Session(plan, rows, folder, model, prompt, loaded.device, on_step, owners)
+    return Session(plan, rows, folder, model, prompt, loaded.device, on_step, owners, cards=cards)
 
 
 def _check(rows: list[Row], examples: Sequence[Example], plan: Plan, prompt: Prompt) -> None:
@@ -297,46 +333,3 @@ def _check(rows: list[Row], examples: Sequence[Example], plan: Plan, prompt: Pro
                 f"The row of {example.question!r} does not end in the terminator.",
                 "This is a fault of kefu's templates: please report it.",
             )
-
-
-def _finish(session: Session) -> Run:
-    folder, plan = session.folder, session.plan
-    work = folder.file(".adapter")
-    shutil.rmtree(work, ignore_errors=True)
-    session.model.save_pretrained(str(work))
-    session.prompt.tokenizer.save_pretrained(str(work))
-    # PEFT writes a model card of its own with this machine's path to the base in it.
-    with suppress(OSError):
-        (work / "README.md").unlink()
-    _name_base(work / "adapter_config.json", plan.base.value)
-    shutil.rmtree(folder.adapter, ignore_errors=True)
-    checkpoints.sync_all(work)
-    work.replace(folder.adapter)
-    checkpoints.sync_all(folder.adapter)
-    steps = list(folder.steps())
-    write_text(folder.file("loss.svg"), curve.loss_picture(steps))
-    trainable = sum(p.numel() for p in session.model.parameters() if p.requires_grad)
-    run = Run(
-        name=folder.name,
-        folder=str(folder.path),
-        steps=steps[-1].step if steps else 0,
-        first_loss=steps[0].loss if steps else 0.0,
-        last_loss=steps[-1].loss if steps else 0.0,
-        seconds=round(time.monotonic() - session.started, 2),
-        trainable=trainable,
-        total=plan.total.value,
-    )
-    write_json(folder.file("run.json"), run, Run)
-    shutil.rmtree(folder.checkpoints, ignore_errors=True)
-    return run
-
-
-def _name_base(path: Path, base: str) -> None:
-    """Embedded bases keep their cache path, so that plain PEFT finds them on this machine."""
-    config = json.loads(path.read_text(encoding="utf-8"))
-    config.setdefault("base_model_name_or_path", base)
-    # PEFT keeps names as a set, whose order is another in every process.
-    for name, value in config.items():
-        if name in ("target_modules", "modules_to_save") and isinstance(value, list):
-            config[name] = sorted(value)
-    write_text(path, json.dumps(config, indent=2, sort_keys=True) + "\n")
