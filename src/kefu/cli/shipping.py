@@ -20,6 +20,26 @@ from .base import EXAMPLES, as_json, cli, emit
 @click.option("--out", type=click.Path(path_type=Path), help="File or folder to write.")
 @click.option("--force", is_flag=True, help="Write over what is there.")
 @click.option("--repo", metavar="OWNER/NAME", help="Where on the model hub, for `hub`.")
+@click.option(
+    "--type",
+    "types",
+    type=click.Choice(["f32", "f16", "q8_0", "q4_k_m"]),
+    multiple=True,
+    help="Number format of a GGUF file; may be given again.",
+)
+@click.option("--lora", is_flag=True, help="The adapter alone as a GGUF LoRA, for `gguf`.")
+@click.option(
+    "--on",
+    "base",
+    type=click.Path(path_type=Path, exists=True),
+    help="GGUF file of the base, on which the LoRA is examined.",
+)
+@click.option("--check/--no-check", default=True, help="Put the exam to the export itself before.")
+@click.option(
+    "--exam",
+    type=click.Path(path_type=Path, exists=True),
+    help="Another exam than the run's own.",
+)
 @as_json
 @click.pass_obj
 def export(
@@ -29,15 +49,26 @@ def export(
     out: Path | None,
     force: bool,
     repo: str | None,
+    types: tuple[str, ...],
+    lora: bool,
+    base: Path | None,
+    check: bool,
+    exam: Path | None,
     json_: bool,
 ) -> None:
-    """Pack a run for another machine or another engine."""
-    from ..export import export as work
+    """Pack a run for another machine or another engine.
+
+    The exam is put to the export itself, in its own engine: where one fact is lost, nothing is
+    exported.
+    """
+    from ..jobs import export as work
 
     folder = workspace.run(run)
     to = out or Path(f"{folder.name}.zip" if form == "zip" else f"{folder.name}-{form}")
-    where: dict[str, Any] = {"repo": repo} if form == "hub" else {}
-    made = work(folder, form, to, force=force, **where)
+    said = {"repo": repo, "types": types, "lora": lora, "base": base}
+    options: dict[str, Any] = {name: value for name, value in said.items() if value}
+    say = show.aside if not json_ else lambda message: None
+    made = work(folder, form, to, force=force, check=check, exam=exam, say=say, **options)
     if json_:
         return emit(dump(made))
     for note in made.notes:

@@ -34,6 +34,14 @@ def write(source: Source, folder: Path, how: str, notes: Sequence[str]) -> None:
         shutil.copyfile(path, folder / f"BASE-{path.name}")
 
 
+def add(folder: Path, notes: tuple[str, ...]) -> tuple[str, ...]:
+    """Adds to a card what came of examining the export; returns it."""
+    lines = "".join(f"- {note}\n" for note in notes)
+    with (folder / "README.md").open("a", encoding="utf-8", newline="\n") as file:
+        file.write(f"\n## Beside the run that it was made from\n\n{lines}" if notes else "")
+    return notes
+
+
 def _licence_files(source: Source) -> list[Path]:
     """What the base's own folder says of its licence."""
     place = Path(source.plan.base.value).expanduser()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from ..errors import RunError, SettingsError
 from ..workspace import RunFolder
-from . import placing
+from . import card, hub, placing
 from .forms import make
 from .source import Source, open_run
 
@@ -30,6 +30,8 @@ OPTIONS: dict[str, frozenset[str]] = {
 """What each form takes beyond `force`."""
 
 Say = Callable[[str], None]
+Gate = Callable[[Path], tuple[str, ...]]
+"""Looks at what was made in a folder, and returns what there is to say of it, or raises."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,7 @@ def export(
     *,
     say: Say = lambda message: None,
     force: bool = False,
+    gate: Gate | None = None,
     **options: Any,
 ) -> Exported:
     """Makes `form` of a finished run at `to` (a file for `zip`, else a folder).
@@ -59,6 +62,7 @@ def export(
     an NF4 run. gguf, ollama: `types`, names of number formats (`f16`, `q8_0`, `q4_k_m`). gguf:
     `lora=True` for the adapter alone, checked on the GGUF file `base`. hub: `repo`, `private`,
     `endpoint`, `token`, `what` (the form that is pushed); `to` keeps a copy of what was pushed.
+    `gate` sees the export before it is put in its place or pushed; what it says goes on the card.
 
     Raises RunError when the run is not finished, or the place is taken (and `force` is not
     set), full or forbidden; BaseError when the base is needed and not here; SettingsError for
@@ -79,6 +83,10 @@ def export(
         inside = work / to.name
         inside.mkdir()
         notes = make(source, form, inside, say, options)
+        if gate is not None:
+            notes = (*notes, *card.add(inside, gate(inside)))
+        if form == "hub":
+            notes = (*notes, *hub.push(inside, options, say))
         files = placing.write_manifest(inside, form, source.name, notes)
         if form == "zip":
             made = work / ".zip"

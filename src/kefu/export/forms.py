@@ -9,10 +9,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import SettingsError
+from ..errors import GateError, SettingsError
 from ..records import Plan
 from ..workspace import dump
 from . import card
+from .engine import PROBES
 from .source import Source, write_json
 
 Say = Callable[[str], None]
@@ -40,7 +41,7 @@ def make(
 def _adapter(source: Source, folder: Path, say: Say, options: Mapping[str, Any]) -> tuple[str, ...]:
     say("copying the adapter and its tokenizer")
     source.save_adapter(folder)
-    notes = (card.how_to_get(source),)
+    notes = (card.how_to_get(source), same_prompts(source, folder))
     card.write(source, folder, card.peft_snippet(source, "."), notes)
     return notes
 
@@ -52,8 +53,7 @@ def _hub(source: Source, folder: Path, say: Say, options: Mapping[str, Any]) -> 
     if what not in {"adapter", "merged", "gguf"}:
         raise SettingsError(f"The form {what} is not pushed.", "Push adapter, merged or gguf.")
     hub.check(options)
-    notes = make(source, what, folder, say, {})
-    return (*notes, *hub.push(folder, options, say))
+    return make(source, what, folder, say, {})
 
 
 def _zip(source: Source, folder: Path, say: Say, options: Mapping[str, Any]) -> tuple[str, ...]:
@@ -83,6 +83,24 @@ def _zip(source: Source, folder: Path, say: Say, options: Mapping[str, Any]) -> 
         )
     card.write(source, folder, card.peft_snippet(source, "adapter"), notes)
     return tuple(notes)
+
+
+def same_prompts(source: Source, folder: Path) -> str:
+    """That the tokenizer in `folder` writes and reads prompts as training did, as a note, where
+    it is used without kefu. Raises GateError if not."""
+    from transformers import AutoTokenizer
+
+    words = AutoTokenizer.from_pretrained(str(folder))
+    for question in PROBES:
+        said = [{"role": "user", "content": question}]  # a client without a persona
+        text = words.apply_chat_template(said, tokenize=False, add_generation_prompt=True)
+        ids = words(text, add_special_tokens=False)["input_ids"]
+        if ids != source.prompt.ids(question):
+            raise GateError(
+                f"The exported tokenizer reads {text!r} as other tokens than training.",
+                "Report this.",
+            )
+    return f"Its tokenizer writes and reads {len(PROBES)} probing prompts as training did."
 
 
 def data_digest(source: Source) -> str:
