@@ -175,6 +175,8 @@ class Progress:
 
     def step(self, step: Step) -> None:
         """One optimizer step is done."""
+        if step.note:
+            (self._bar.console.print if self._bar else say)(step.note)
         if self.classic:
             self._losses.append(step.loss)
             if step.step % self.EVERY == 0:

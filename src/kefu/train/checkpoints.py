@@ -9,6 +9,7 @@ Does not know what an engine keeps in a checkpoint, nor when one is due.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import io
 import json
@@ -240,6 +241,7 @@ class Moving:
     scaler: Any
     bank: Any
     device: str
+    guard: Any = None
 
     def state(self, step: int) -> dict[str, Any]:
         """As it is after `step`, by reference: copy it, or write it, before the next step."""
@@ -254,6 +256,7 @@ class Moving:
             "cuda_rng": torch.cuda.get_rng_state() if self.device.startswith("cuda") else None,
             "python_rng": random.getstate(),
             "bank": self.bank.states if self.bank else None,
+            "guard": self.guard.state() if self.guard else None,
             "step": step,
         }
 
@@ -265,7 +268,8 @@ class Moving:
             for name, p in self.model.named_parameters():
                 if p.requires_grad:
                     p.copy_(state["adapter"][name])
-        self.optimizer.load_state_dict(state["optimizer"])
+        # A copy: the optimizer would go on in the very tensors of a state that is kept.
+        self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
         self.scheduler.load_state_dict(state["scheduler"])
         if self.scaler and state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
@@ -274,7 +278,9 @@ class Moving:
             torch.cuda.set_rng_state(state["cuda_rng"].cpu())
         random.setstate(state["python_rng"])
         if self.bank is not None:
-            self.bank.states = state["bank"]
+            self.bank.states.copy_(state["bank"])
+        if self.guard is not None and state.get("guard"):
+            self.guard.put(state["guard"])
         return int(state["step"])
 
     def save(self, folder: RunFolder, step: int, of: dict[str, str], keep: int) -> None:

@@ -56,4 +56,8 @@ class Bank:
         in any number of portions. In place, as a captured step needs it."""
         for at, mine in self._seen:
             self.states.index_copy_(0, at, mine)
+        self.forget()
+
+    def forget(self) -> None:
+        """Lets go of what `loss` saw, as of a step that is done again."""
         self._seen.clear()

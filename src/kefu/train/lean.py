@@ -17,10 +17,13 @@ from typing import Any
 import torch
 from transformers import get_scheduler
 
+from ..errors import RunError
 from ..prompt import IGNORED, Row
 from ..weights import frozen_head, last_states
 from .checkpoints import Moving
 from .contrast import Bank
+from .guard import Guard
+from .ladder import climb_down, recompute, short_of_memory
 from .loss import LabelLoss, Likely
 from .session import Session
 
@@ -34,10 +37,8 @@ def run(session: Session, resume: bool) -> None:
     """All steps of the session's plan that are not done yet."""
     plan, model = session.plan, session.model
     if plan.checkpointing.value:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
-        model.enable_input_require_grads()
+        recompute(model)
     weights = [p for p in model.parameters() if p.requires_grad]
-    cuda = session.device.startswith("cuda")
     optimizer = torch.optim.AdamW(
         weights, lr=plan.learning_rate.value, weight_decay=0.0, fused=True
     )
@@ -52,42 +53,31 @@ def run(session: Session, resume: bool) -> None:
     likely = likely_part(session)
     bank = bank_of(session)
     moving = Moving(model, optimizer, scheduler, scaler, bank, session.device)
-    done = moving.restore(session.folder) if resume else 0
-    session.back_to(done)
-    cards = session.cards
-    lengths = [len(row.ids) for row in session.rows]
-    for number, rows in enumerate(session.batches(), start=1):
-        if number <= done:
-            continue
-        labelled = sum(session.rows[i].labelled for i in rows)
-        total = torch.zeros((), device=session.device)
-        mine = cards.share(rows, lengths)
-        for part in _by_length(session, mine, plan.micro_batch.value):
-            with autocast(plan.compute.value, cuda):
-                summed, apart = summed_loss(
-                    model,
-                    [session.rows[i] for i in part],
-                    session.device,
-                    likely if number % Likely.EVERY else None,
-                    bank,
-                    part,
-                )
-                loss = summed / labelled
-                aim = loss + plan.contrast.value * apart / len(rows)
-            torch.autograd.backward(scaler.scale(aim) if scaler else aim)
-            total += loss.detach()
-        if bank is not None:
-            bank.remember()
-        if cards.world > 1:
-            # Before unscaling: an overflow on one rank is then one on all.
-            asked = total.new_tensor(float(session.asked.stop))
-            total, asked = cards.sum_up(weights, total, asked)
-            session.asked.stop = bool(asked)
-            cards.same_bank(bank, rows, mine)
+    guard = Guard(session, moving)
+    number = moving.restore(session.folder) if resume else 0
+    session.back_to(number)
+    steps = list(session.batches())
+    while number < len(steps):
+        guard.keep(number)
+        number += 1
+        part = likely if number % Likely.EVERY else None
+        total = _gradient(session, steps[number - 1], weights, scaler, bank, part)
+        while total is None:
+            _smaller(session, moving, number)
+            total = _gradient(session, steps[number - 1], weights, scaler, bank, part)
         if scaler:
             scaler.unscale_(optimizer)
-        norm = torch.nn.utils.clip_grad_norm_(weights, CLIP)
-        rate = scheduler.get_last_lr()[0]
+        norm = float(torch.nn.utils.clip_grad_norm_(weights, CLIP))
+        wrong = guard.wrong(number, float(total), norm)
+        if wrong:
+            optimizer.zero_grad(set_to_none=True)
+            if scaler:
+                scaler.update()
+            number = guard.back(number, wrong)
+            continue
+        rate = guard.rate(number, scheduler.get_last_lr()[0])
+        for group in optimizer.param_groups:
+            group["lr"] = rate
         if scaler:
             scaler.step(optimizer)
             scaler.update()
@@ -95,10 +85,74 @@ def run(session: Session, resume: bool) -> None:
             optimizer.step()
         scheduler.step()
         optimizer.zero_grad(set_to_none=True)
-        session.say(number, float(total), rate, float(norm))
-        if cards.first and session.save_after(number):
+        session.say(number, float(total), rate, norm)
+        if session.cards.first and session.save_after(number):
             moving.save(session.folder, number, session.of, plan.keep.value)
         session.stop_after(number)
+
+
+def _gradient(
+    session: Session,
+    rows: list[int],
+    weights: Sequence[Any],
+    scaler: Any,
+    bank: Bank | None,
+    likely: Likely | None,
+) -> torch.Tensor | None:
+    """The loss of a step's rows, with its gradient in `weights`, over all processes.
+
+    None where memory was short in one of them; then nothing has changed.
+    """
+    plan, cards = session.plan, session.cards
+    labelled = sum(session.rows[i].labelled for i in rows)
+    mine = cards.share(rows, [len(row.ids) for row in session.rows])
+    total = torch.zeros((), device=session.device)
+    short = False
+    try:
+        for part in _by_length(session, mine, plan.micro_batch.value):
+            with autocast(plan.compute.value, session.device.startswith("cuda")):
+                packed = [session.rows[i] for i in part]
+                summed, apart = summed_loss(
+                    session.model, packed, session.device, likely, bank, part
+                )
+                loss = summed / labelled
+                aim = loss + plan.contrast.value * apart / len(rows)
+            torch.autograd.backward(scaler.scale(aim) if scaler else aim)
+            total += loss.detach()
+    except (torch.OutOfMemoryError, RuntimeError) as error:
+        if not short_of_memory(error):
+            raise
+        short = True
+    if short:  # what the error held on to is let go only now
+        for weight in weights:
+            weight.grad = None
+    if cards.world > 1:
+        # Before unscaling: an overflow on one rank is then one on all.
+        asked, lacking = (total.new_tensor(float(x)) for x in (session.asked.stop, short))
+        total, asked, lacking = cards.sum_up(weights, total, asked, lacking)
+        session.asked.stop, short = bool(asked), bool(lacking)
+    if short:
+        for weight in weights:
+            weight.grad = None
+        if bank is not None:
+            bank.forget()
+        return None
+    if bank is not None:
+        bank.remember()
+        cards.same_bank(bank, rows, mine)
+    return total
+
+
+def _smaller(session: Session, moving: Moving, number: int) -> None:
+    """Takes the ladder's next rung; below the last one the state before the step is kept."""
+    if session.device.startswith("cuda"):
+        torch.cuda.empty_cache()
+    try:
+        climb_down(session, number)
+    except RunError:
+        if session.cards.first and number > 1:
+            moving.save(session.folder, number - 1, session.of, session.plan.keep.value)
+        raise
 
 
 def _by_length(session: Session, rows: list[int], micro: int) -> list[list[int]]:

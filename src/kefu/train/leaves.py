@@ -51,7 +51,7 @@ def trainable(model: Any) -> int:
 def finish(session: Session) -> Run:
     folder, plan = session.folder, session.plan
     if session.cards.first:
-        _keep(session)
+        keep(session)
     steps = list(folder.steps())
     run = Run(
         name=folder.name,
@@ -70,7 +70,8 @@ def finish(session: Session) -> Run:
     return run
 
 
-def _keep(session: Session) -> None:
+def keep(session: Session) -> None:
+    """Writes the adapter, whole or not at all."""
     folder, plan = session.folder, session.plan
     work = folder.file(".adapter")
     shutil.rmtree(work, ignore_errors=True)

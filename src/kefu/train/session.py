@@ -21,7 +21,7 @@ from ..prompt import Prompt, Row
 from ..records import Example, Plan, Run, Step
 from ..weights import load, to_stderr
 from ..workspace import RunFolder, append_lines, dump, write_text
-from . import checkpoints, many
+from . import checkpoints, ladder, many
 from .leaves import describe, finish, trainable
 
 OnStep = Callable[[Step], None]
@@ -75,6 +75,8 @@ class Session:
     """Digests of plan, FAQ and base, which every checkpoint bears."""
     asked: Asked = field(default_factory=lambda: Asked())
     cards: many.Cards = field(default_factory=lambda: many.Cards())
+    notes: list[str] = field(default_factory=list)
+    """What happened since the last step that was told, in whole sentences."""
 
     def batches(self) -> Iterator[list[int]]:
         """Row numbers of each optimizer step from the first on, the same for the same seed."""
@@ -99,8 +101,11 @@ class Session:
         if self.asked.stop and step < self.plan.steps.value:
             raise KeyboardInterrupt
 
-    def say(self, step: int, loss: float, rate: float, norm: float, note: str = "") -> None:
-        """Writes one finished optimizer step down and passes it on."""
+    def say(self, step: int, loss: float, rate: float, norm: float) -> None:
+        """Writes one finished optimizer step down, with what happened before it, and passes it
+        on."""
+        note = " ".join(self.notes)
+        self.notes.clear()
         if not self.cards.first:
             return
         record = Step(
@@ -247,6 +252,9 @@ def _trained(
             wrong = error
         cards.agree(wrong)
         on_start(trainable(session.model), plan.total.value)
+        if plan.engine.value == "lean":
+            session.plan, note = cards.told(ladder.remembered(plan))
+            session.notes += [note] if note else []
         if plan.engine.value == "trl":
             from .trl_engine import run as run_engine
         else:
@@ -254,7 +262,16 @@ def _trained(
 
             run_engine = graphs.run if graphs.possible(session) else lean.run
         asked.stepping = True
-        run_engine(session, work.resume)
+        try:
+            run_engine(session, work.resume)
+        except Exception as error:  # outside of what the ladder can mend, and in TRL
+            if not ladder.short_of_memory(error):
+                raise
+            raise RunError(
+                f"The memory of {plan.machine.name} is full.",
+                "Close what else uses it, or take a smaller model with --base. Go on then with "
+                f"`kefu train --resume {folder.name}`.",
+            ) from None
         with checkpoints.writing(folder, folder.adapter) if cards.first else nullcontext():
             return finish(session)
 

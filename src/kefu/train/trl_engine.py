@@ -9,6 +9,7 @@ from typing import Any
 
 from ..records import Plan
 from . import checkpoints
+from .guard import stop_unless_sound
 from .session import Session
 
 
@@ -26,6 +27,14 @@ def run(session: Session, resume: bool) -> None:
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
             if logs and "loss" in logs:
+                # Before the checkpoint of this step is written: the last one stays the good one.
+                stop_unless_sound(
+                    session,
+                    state.global_step,
+                    float(logs["loss"]),
+                    # fp16's loss scaling passes over gradients that are too large.
+                    0.0 if plan.compute.value == "fp16" else float(logs.get("grad_norm", 0.0)),
+                )
                 session.say(
                     state.global_step,
                     float(logs["loss"]),

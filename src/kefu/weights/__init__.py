@@ -4,13 +4,14 @@ Knows nothing of FAQs, training or answers. torch and transformers are imported 
 is loaded, not before.
 """
 
-from .embedded import to_stderr
+from .embedded import cache_folder, to_stderr
 from .head import frozen_head
 from .loader import Loaded, load, load_tokenizer, local_counter
 from .states import last_states
 
 __all__ = [
     "Loaded",
+    "cache_folder",
     "frozen_head",
     "last_states",
     "load",

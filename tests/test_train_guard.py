@@ -1,0 +1,269 @@
+"""Training that falls apart goes back, and training that is short of memory takes less of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import tiny
+from kefu.errors import RunError
+from kefu.records import Plan, Step
+from kefu.train import Interrupted, lean, train
+from kefu.train.guard import Guard
+from kefu.workspace import RunFolder
+
+Wrong = Callable[[int, Any], Any]
+"""From the number of a forward pass, 1 for the first, and its loss: the loss instead."""
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.base(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Nothing is learnt about this machine."""
+    monkeypatch.setenv("KEFU_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def harm(monkeypatch: pytest.MonkeyPatch) -> Callable[[Wrong], None]:
+    """Makes the loss of some forward passes wrong, as the engine sees them."""
+    kept, passes = lean.summed_loss, [0]
+
+    def arm(wrong: Wrong) -> None:
+        def summed_loss(*said: Any) -> Any:
+            passes[0] += 1
+            summed, apart = kept(*said)
+            return wrong(passes[0], summed), apart
+
+        monkeypatch.setattr(lean, "summed_loss", summed_loss)
+
+    return arm
+
+
+def planned(base: Path, **changed: Any) -> Plan:
+    usual: dict[str, Any] = {
+        "softmax": "all", "dropout": 0.0, "rank": 4, "micro_batch": 4, "accumulation": 1,
+        "steps": 30, "save_every": 100,
+    }  # fmt: skip
+    return tiny.plan(base, **{**usual, **changed})
+
+
+def sound(folder: RunFolder) -> bool:
+    import torch
+
+    return all(bool(torch.isfinite(t).all()) for t in tiny.weights(folder).values())
+
+
+def close(one: RunFolder, other: RunFolder) -> None:
+    import torch
+
+    assert [s.loss for s in one.steps()] == pytest.approx([s.loss for s in other.steps()], abs=1e-4)
+    a, b = tiny.weights(one), tiny.weights(other)
+    assert all(torch.allclose(a[k], b[k], rtol=0, atol=2e-4) for k in a)
+
+
+# --- falling apart ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        (lambda loss: loss * math.nan, "the loss of step 17 was nan"),
+        (lambda loss: loss * math.inf, "the loss of step 17 was inf"),
+        (lambda loss: loss * 9, "the loss of step 17 jumped from"),
+    ],
+)
+def test_a_step_that_falls_apart_is_done_again_from_the_last_good_state_at_half_the_rate(
+    base: Path, tmp_path: Path, harm: Callable[[Wrong], None], what: Any, said: str
+) -> None:
+    plan = planned(base)
+    whole = tiny.run_folder(tmp_path / "whole")
+    train(plan, tiny.EXAMPLES, whole)
+    harm(lambda number, loss: what(loss) if number == 17 else loss)
+    told: list[Step] = []
+    folder = tiny.run_folder(tmp_path / "run")
+    run = train(plan, tiny.EXAMPLES, folder, on_step=told.append)
+    # Copies are kept after every tenth step; the one before the last is taken.
+    assert [s.step for s in told] == [*range(1, 17), *range(1, 31)]
+    assert run.steps == 30 and sound(folder)
+    steps, before = list(folder.steps()), list(whole.steps())
+    assert [s.step for s in steps] == list(range(1, 31))
+    noted = [s for s in steps if s.note]
+    assert len(noted) == 1 and noted[0].step == 1
+    assert "Went back to step 0" in noted[0].note and said in noted[0].note
+    assert steps[0].loss == pytest.approx(before[0].loss, abs=1e-6)  # the state as it was
+    assert steps[3].learning_rate < before[3].learning_rate / 2  # warmed up anew
+    assert steps[20].learning_rate == pytest.approx(before[20].learning_rate / 2)
+
+
+def test_a_gradient_that_is_no_number_never_reaches_the_adapter(
+    base: Path, tmp_path: Path, harm: Callable[[Wrong], None]
+) -> None:
+    import torch
+
+    class Ill(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx: Any, *outer: Any) -> Any:
+            return outer[0] * math.nan
+
+    harm(lambda number, loss: Ill.apply(loss) if number == 5 else loss)
+    folder = tiny.run_folder(tmp_path / "run")
+    train(planned(base, steps=12), tiny.EXAMPLES, folder)
+    assert sound(folder)
+    assert "the gradient of step 5 was nan" in next(s.note for s in folder.steps() if s.note)
+
+
+def test_a_rate_that_is_far_too_high_ends_after_three_times_with_a_sound_adapter(
+    base: Path, tmp_path: Path
+) -> None:
+    folder = tiny.run_folder(tmp_path / "run")
+    with pytest.raises(RunError, match=r"fell apart 4 times: the .*is kept in .*adapter"):
+        train(planned(base, learning_rate=300.0, steps=200), tiny.EXAMPLES, folder)
+    assert not folder.finished
+    assert sound(folder)
+
+
+def test_an_adapter_that_does_not_move_is_seen(
+    base: Path, tmp_path: Path, harm: Callable[[Wrong], None]
+) -> None:
+    harm(lambda number, loss: loss * 0 + loss.detach())
+    with pytest.raises(RunError, match="the adapter does not move"):
+        train(planned(base, contrast=0.0), tiny.EXAMPLES, tiny.run_folder(tmp_path / "run"))
+
+
+def test_a_run_that_went_back_and_was_stopped_goes_on_at_its_lower_rate(
+    base: Path, tmp_path: Path, harm: Callable[[Wrong], None]
+) -> None:
+    plan = planned(base, steps=24, save_every=20)
+    harm(lambda number, loss: loss * math.nan if number == 5 else loss)
+    folder = tiny.run_folder(tmp_path / "run")
+
+    def stop(step: Step) -> None:
+        if step.step == 22:
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted, match="after step 20"):
+        train(plan, tiny.EXAMPLES, folder, on_step=stop)
+    before = {s.step: s.learning_rate for s in folder.steps()}
+    train(plan, tiny.EXAMPLES, folder, resume=True)
+    after = {s.step: s.learning_rate for s in folder.steps()}
+    assert len(after) == 24 and all(after[k] == before[k] for k in before)
+
+
+def test_trl_stops_at_a_loss_that_is_no_number_and_keeps_the_checkpoint_before(
+    base: Path, tmp_path: Path
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    ill = tmp_path / "ill"
+    tiny.base(ill)
+    tensors = load_file(ill / "model.safetensors")
+    tensors["model.norm.weight"] *= math.nan
+    save_file(tensors, ill / "model.safetensors", {"format": "pt"})
+    plan = planned(ill, engine="trl", contrast=0.0, steps=4, save_every=1)
+    folder = tiny.run_folder(tmp_path / "run")
+    with pytest.raises(RunError, match="step 1 had the loss nan"):
+        train(plan, tiny.EXAMPLES, folder)
+    assert not list(folder.checkpoints.glob("checkpoint-*"))
+
+
+SAMPLE = [
+    3.859, 3.767, 3.252, 3.405, 2.495, 2.517, 2.271, 2.133, 1.358, 2.013, 1.439, 1.393, 1.301,
+    1.795, 1.127, 0.885, 1.349, 0.834, 0.716, 0.867, 0.743, 0.878, 0.264, 0.322, 0.294, 0.295,
+    0.316, 0.352, 0.179, 0.131, 0.158, 0.148, 0.059, 0.067, 0.159, 0.16, 0.045, 0.835, 0.238,
+    0.017, 0.039, 0.187, 0.07, 0.022, 0.112, 0.05, 0.017, 0.008, 0.014, 0.03, 0.018, 0.012, 0.04,
+    0.006, 0.027, 0.057, 0.026, 0.002, 0.002, 0.007, 0.004, 0.041, 0.023, 0.06, 0.006, 0.003,
+    0.008, 0.012, 0.002, 0.001, 0.003, 0.003, 0.001, 0.003, 0, 0.002, 0.001, 0.001, 0.002, 0.002,
+    0.001, 0.001, 0.003, 0.001, 0.001, 0.001, 0.003, 0.003, 0.004, 0.002, 0.003, 0.002, 0.002,
+]  # fmt: skip
+"""Losses of the sample FAQ's default run on the embedded base."""
+
+
+def watched(losses: list[float], norm: float = 1.0) -> list[str]:
+    session: Any = SimpleNamespace(plan=SimpleNamespace(warmup=SimpleNamespace(value=5)))
+    guard = Guard(session, SimpleNamespace(scaler=None))  # type: ignore[arg-type]
+    return [guard.wrong(n, loss, norm) for n, loss in enumerate(losses, start=1)]
+
+
+def test_healthy_runs_raise_no_alarm() -> None:
+    assert not any(watched(SAMPLE))
+    assert not any(watched([0.002, 0.9, 0.001, 0.05] * 50))  # trained once more, with a hard row
+    assert not any(watched([12.0 * 0.97**n for n in range(200)]))
+
+
+def test_a_loss_that_never_falls_is_seen_long_after_warming_up() -> None:
+    found = watched([3.1, 2.9, 3.0, 3.05] * 20)
+    assert not any(found[:40]) and any("no lower than where it began" in text for text in found)
+
+
+# --- short of memory ----------------------------------------------------------------
+
+
+def short_at(*passes: int) -> Wrong:
+    def wrong(number: int, loss: Any) -> Any:
+        import torch
+
+        if number in passes:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return loss
+
+    return wrong
+
+
+def test_a_step_that_lacks_memory_is_done_in_smaller_portions_with_equal_results(
+    base: Path, tmp_path: Path, cache: Path, harm: Callable[[Wrong], None]
+) -> None:
+    plan = planned(base, steps=8)
+    assert plan.contrast.value
+    whole = tiny.run_folder(tmp_path / "whole")
+    train(plan, tiny.EXAMPLES, whole)
+    # In step 3; in the second half of it; in step 4, so that only single rows are left.
+    harm(short_at(3, 5, 11))
+    folder = tiny.run_folder(tmp_path / "run")
+    told: list[int] = []
+    train(plan, tiny.EXAMPLES, folder, on_step=lambda step: told.append(step.step))
+    assert told == list(range(1, 9))
+    close(whole, folder)
+    notes = {s.step: s.note for s in folder.steps() if s.note}
+    assert "Memory was short in step 3: goes on with 2 × 2 rows a step" in notes[3]
+    assert "1 × 4 rows a step" in notes[3]
+    assert "Memory was short in step 4: goes on with 1 × 4 rows a step and gradient" in notes[4]
+    # The next run of that size begins there, and a smaller one does not.
+    again = tiny.run_folder(tmp_path / "again")
+    harm(lambda number, loss: loss)
+    train(plan, tiny.EXAMPLES, again)
+    close(whole, again)
+    first = next(again.steps()).note
+    assert first.startswith("Begins with 1 × 4 rows a step and gradient checkpointing")
+    other = tiny.run_folder(tmp_path / "other")
+    train(planned(base, steps=2, max_length=200), tiny.EXAMPLES, other)
+    assert not any(s.note for s in other.steps())
+
+
+def test_below_the_last_rung_it_is_said_what_would_fit_and_the_last_state_is_kept(
+    base: Path, tmp_path: Path, harm: Callable[[Wrong], None]
+) -> None:
+    plan = planned(base, steps=6)
+    whole = tiny.run_folder(tmp_path / "whole")
+    train(plan, tiny.EXAMPLES, whole)
+    harm(short_at(*range(4, 99)))
+    folder = tiny.run_folder(tmp_path / "run")
+    with pytest.raises(RunError, match=r"Step 4 needs more memory.*nf4.*--resume run"):
+        train(plan, tiny.EXAMPLES, folder)
+    assert (folder.checkpoints / "checkpoint-3").is_dir()
+    harm(lambda number, loss: loss)
+    train(plan, tiny.EXAMPLES, folder, resume=True)
+    close(whole, folder)
