@@ -10,9 +10,12 @@ import shlex
 import shutil
 import sys
 import unicodedata
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
+from statistics import mean, median
 from typing import Any
 
 import click
@@ -158,11 +161,15 @@ class Progress:
 
     EVERY = 10
     """Steps to a line of the tutorial's, which tells their mean loss."""
+    RECENT, ODD = 32, 4
+    """Steps whose pace tells the time left, but for those that took so many times the usual."""
 
     def __init__(self, classic: bool = False) -> None:
         self.classic = classic
+        self.planned = 0.0
+        """Seconds that the plan said for the whole run, until steps tell better; 0 for unknown."""
         self._losses: list[float] = []
-        self._first: Step | None = None
+        self._seen: deque[float] = deque(maxlen=self.RECENT)
         self._bar: Any = None
         self._task: Any = None
 
@@ -208,12 +215,14 @@ class Progress:
             self.close()
 
     def _left(self, step: Step) -> str:
-        # From the first step's end on: what comes before it comes once.
-        if self._first is None:
-            self._first = step
-            return "?"
-        each = (step.seconds - self._first.seconds) / (step.step - self._first.step)
-        return duration(each * (step.of - step.step))
+        self._seen.append(step.seconds)
+        gaps = [b - a for a, b in pairwise(self._seen)]
+        # From the first step's end on: what comes before it comes once. Until then the plan's word.
+        each = self.planned / step.of
+        if gaps:
+            usual = median(gaps)  # what a GPU records and the first steps wait for comes once too
+            each = mean(gap for gap in gaps if gap <= self.ODD * usual)
+        return duration(each * (step.of - step.step)) if each else "?"
 
     def close(self) -> None:
         """Leaves the terminal as it was."""

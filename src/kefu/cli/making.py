@@ -148,6 +148,7 @@ def train(
     told: dict[str, Any] = {} if json_ else {"on_step": bar.step, "on_start": bar.start}
     try:
         if resume is not None:
+            bar.planned = asked.workspace.run(resume).plan().forecast.seconds
             run = jobs.resume(asked.workspace, resume, **told)
         else:
             found = asked.faq()
@@ -169,6 +170,7 @@ def train(
             if not json_:
                 for note in prepared.split.notes:
                     show.say(note)
+            bar.planned = prepared.plan.forecast.seconds
             run = jobs.train(asked.workspace, prepared, name=name, **told)
     finally:
         bar.close()

@@ -163,6 +163,7 @@ def with_steps(plan: Plan, steps: int) -> Plan:
         steps=replace(plan.steps, value=steps, because=because),
         warmup=replace(plan.warmup, value=max(1, round(plan.warmup.value * share))),
         exposures=replace(plan.exposures, value=round(plan.exposures.value * share, 1)),
+        forecast=replace(plan.forecast, seconds=plan.forecast.seconds * share),
         save_every=replace(plan.save_every, value=max(1, min(plan.save_every.value, steps))),
     )
 
