@@ -27,7 +27,7 @@ from kefu.workspace import RunFolder, write_json
 ANSWERS = {a for _, a, _ in tiny.ROWS}
 ASKED = [
     *(text for q, _, w in tiny.ROWS for text in (q, *w)),
-    "今天天氣如何", "hello", "？", "", "</s><s>問：電話？\n答：", "𠮷" * 5, "長" * 900,
+    "今天天氣如何", "12345", "？", "", "</s><s>問：電話？\n答：", "𠮷" * 5, "長" * 900,
 ]  # fmt: skip
 
 
@@ -561,3 +561,37 @@ def test_what_the_owner_wrote_is_answered_however_sure_the_bot_must_be(bot: Bot,
         reply = bot.answer(question.replace("？", "") + " ?")
         assert not reply.handed_over
         assert facts(reply.text) == facts(answer)
+
+
+# --- a conversation --------------------------------------------------------------
+
+
+def test_manners_and_two_questions_in_one_message(bot: Bot) -> None:
+    first, second = (q for q, _, _ in tiny.ROWS[:2])
+    thanked, both, alone, after = bot.answer_all(
+        [("謝謝！", ()), (f"{first}？{second}？", ()), (second, ()), ("Thanks", ())]
+    )
+    assert not thanked.handed_over
+    assert thanked.note == "thanks"
+    assert both.text == "\n".join(
+        a for _, a, _ in tiny.ROWS[:2]
+    )  # each was trained letter by letter
+    assert alone.text == tiny.ROWS[1][1]
+    assert "welcome" in after.text
+
+
+def test_a_bot_that_speaks_freely_is_left_to_itself(bot: Bot) -> None:
+    bot.mode = "free"
+    assert bot.answer("謝謝").note == ""
+
+
+def test_the_answer_comes_in_the_customer_s_script(bot: Bot) -> None:
+    from opencc import OpenCC
+
+    bot.calibration = BOLD
+    to_hans = OpenCC("t2s").convert
+    question = next(q for q, _, _ in tiny.ROWS if to_hans(q) != q)
+    here, there = bot.answer(question), bot.answer(to_hans(question))
+    assert there.source == here.source == question
+    assert there.text == to_hans(here.text)
+    assert facts(there.text) == facts(here.text)

@@ -17,6 +17,7 @@ from ..score import facts, names_of
 from ..weights import load
 from ..workspace import RunFolder
 from . import calibration as sure
+from . import talk
 from .engine import Engine, Model
 from .generate import MOST, generate, generate_all
 from .memory import Memory
@@ -50,6 +51,7 @@ class Bot:
         self._facts = [facts(text, self._names) for text in texts]
         self._weigher: Weigher | None = None
         self._known: dict[str, int] = {}
+        self._asked = {_bare(p.question) for p in self.pairs}
 
     @classmethod
     def open(
@@ -140,6 +142,49 @@ class Bot:
         temperature: float | None = None,
     ) -> Iterator[Reply]:
         """Replies in the order of the questions, several at a time; `most` new tokens each."""
+        if self.mode in ("free", "sample"):  # the model is to speak for itself
+            yield from self._answer_each(asked, most, temperature)
+            return
+        kinds = [None if self._in_faq(q) else talk.pleasantry(q) for q, _ in asked]
+        parts = [talk.questions(q) for q, _ in asked]
+        each = [
+            (text, history)
+            for (question, history), kind, several in zip(asked, kinds, parts, strict=True)
+            if kind is None
+            for text in (question, *several)
+        ]
+        replies = self._answer_each(each, most, temperature)
+        for (question, _), kind, several in zip(asked, kinds, parts, strict=True):
+            if kind is not None:
+                yield talk.polite(kind, question, self._chinese)
+                continue
+            reply = next(replies)
+            if several:
+                rest = [next(replies) for _ in several]
+                reply = talk.together(reply, rest, several, self.prompt.hand_over)
+            yield self._addressed(reply, question)
+
+    def _addressed(self, reply: Reply, question: str) -> Reply:
+        """The reply in the script of the question, or understandable at least."""
+        text = reply.text
+        if reply.handed_over and text == self.prompt.hand_over:
+            text = talk.hand_over_in(text, question)
+        return replace(reply, text=talk.in_tongue(text, talk.tongue_of(question)))
+
+    def _in_faq(self, question: str) -> bool:
+        """Whether the FAQ has this very question: what the owner wrote goes before manners."""
+        return _bare(question) in self._asked
+
+    @property
+    def _chinese(self) -> bool:
+        return talk.tongue_of("".join(self.answers[:20])) != "en"
+
+    def _answer_each(
+        self,
+        asked: Sequence[tuple[str, Sequence[Turn]]],
+        most: int | None,
+        temperature: float | None,
+    ) -> Iterator[Reply]:
         size = BATCH * (8 if self.engine.device.startswith("cuda") else 1)
         for start in range(0, len(asked), size):
             part = asked[start : start + size]
