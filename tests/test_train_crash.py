@@ -2,45 +2,46 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import random
 import resource
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import tiny
-from kefu.errors import RunError
+from kefu.errors import KefuError, RunError
 from kefu.records import Choice, Plan, Step
 from kefu.train import Interrupted, train
 from kefu.workspace import RunFolder
 
-CHILD = """
-import sys
-from pathlib import Path
-sys.path.insert(0, sys.argv[2])
-import tiny
-from kefu.errors import KefuError
-from kefu.train import train
-from kefu.workspace import RunFolder
-folder = RunFolder(Path(sys.argv[1]))
-try:
-    train(folder.plan(), folder.examples(), folder, resume=True, say=lambda text: None)
-except KefuError as error:
-    print(error)
-    sys.exit(2)
-"""
+# A server that has imported all that training needs, and is forked for each process: importing
+# takes seconds. It is not this process, as torch must not be forked once it has trained.
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["kefu.train.lean", "peft", "transformers.models.llama"])
+
+
+def go_on(path: Path, said: Path) -> None:
+    """What a process of its own does: goes on with a run, and writes down how that was refused."""
+    folder = RunFolder(path)
+    try:
+        train(folder.plan(), folder.examples(), folder, resume=True, say=lambda text: None)
+    except KefuError as error:
+        said.write_text(str(error), encoding="utf-8")
+        sys.exit(2)
 
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    forkserver.ensure_running()  # it imports while the first tests run
     return tiny.base(tmp_path_factory.mktemp("base"))
 
 
@@ -58,18 +59,16 @@ def same(one: RunFolder, other: RunFolder) -> bool:
     return (one.adapter / name).read_bytes() == (other.adapter / name).read_bytes()
 
 
-def child(folder: RunFolder) -> subprocess.Popen[str]:
+def child(folder: RunFolder) -> Any:
     """A process of its own that goes on with a run."""
-    return subprocess.Popen(
-        [sys.executable, "-c", CHILD, str(folder.path), str(Path(__file__).parent)],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    process = SERVER.Process(target=go_on, args=(folder.path, folder.path.parent / "said"))
+    process.start()
+    return process
 
 
-def until_step(folder: RunFolder, number: int, process: subprocess.Popen[str]) -> None:
+def until_step(folder: RunFolder, number: int, process: Any) -> None:
     """Waits until a step is told."""
-    while process.poll() is None and not any(s.step >= number for s in folder.steps()):
+    while process.is_alive() and not any(s.step >= number for s in folder.steps()):
         time.sleep(0.01)
 
 
@@ -92,69 +91,38 @@ def begun(path: Path, plan: Plan, stop: int = 1) -> RunFolder:
     return folder
 
 
-@pytest.mark.slow
-def test_a_killed_run_ends_with_the_very_adapter_of_one_that_was_not(
-    base: Path, tmp_path: Path
-) -> None:
-    plan = tiny.plan(base, steps=80, save_every=1, keep=2, rank=4, dropout=0.1)
-    whole = tiny.run_folder(tmp_path / "whole")
-    train(plan, tiny.EXAMPLES, whole)
-    folder = begun(tmp_path / "run", plan)
-    draw = random.Random(5)
-    for target in (20, 50):
-        process = child(folder)
-        until_step(folder, target, process)
-        time.sleep(draw.random() * 0.03)  # saving takes a good part of each step
-        process.kill()
-        assert process.wait() == -signal.SIGKILL
-    train(plan, tiny.EXAMPLES, folder, resume=True)
-    assert same(whole, folder)
-    assert [s.loss for s in folder.steps()] == [s.loss for s in whole.steps()]
-
-
-@pytest.mark.slow
-def test_sigterm_ends_the_step_saves_it_and_says_how_to_go_on(base: Path, tmp_path: Path) -> None:
-    plan = tiny.plan(base, steps=400, save_every=400, rank=4)
-    folder = begun(tmp_path / "run", plan)
-    process = child(folder)
-    until_step(folder, 5, process)
-    process.terminate()
-    said, _ = process.communicate(timeout=30)
-    assert process.returncode == 2
-    last = [s.step for s in folder.steps()][-1]
-    assert f"stopped after step {last}." in said and "--resume run" in said
-    assert (folder.checkpoints / f"checkpoint-{last}").is_dir()
-    assert 5 <= last < 400
-
-
-@pytest.mark.parametrize("engine", ["lean", "trl"])
-def test_a_damaged_newest_checkpoint_is_passed_over(
-    base: Path, tmp_path: Path, engine: str
-) -> None:
+@pytest.fixture(scope="module", params=["lean", "trl"])
+def undisturbed(
+    request: pytest.FixtureRequest, base: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Plan, RunFolder]:
+    """A plan of each engine, and the run that came of it."""
     exact: dict[str, Any] = {"contrast": 0.0, "softmax": "all", "dropout": 0.0}
-    plan = tiny.plan(base, steps=8, save_every=3, rank=4, engine=engine, **exact)
-    whole = tiny.run_folder(tmp_path / "whole")
+    plan = tiny.plan(base, steps=9, save_every=3, rank=4, engine=request.param, **exact)
+    whole = tiny.run_folder(tmp_path_factory.mktemp("whole") / "run")
     train(plan, tiny.EXAMPLES, whole)
+    return plan, whole
+
+
+def test_a_damaged_newest_checkpoint_is_passed_over(
+    undisturbed: tuple[Plan, RunFolder], tmp_path: Path
+) -> None:
+    plan, whole = undisturbed
     folder = begun(tmp_path / "run", plan, stop=7)
-    name = "state.pt" if engine == "lean" else "optimizer.pt"
+    name = "state.pt" if plan.engine.value == "lean" else "optimizer.pt"
     file = folder.checkpoints / "checkpoint-6" / name
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 1  # one bit
     file.write_bytes(data)
     told: list[int] = []
     train(plan, tiny.EXAMPLES, folder, resume=True, on_step=lambda s: told.append(s.step))
-    assert told == [4, 5, 6, 7, 8]
+    assert told == [4, 5, 6, 7, 8, 9]
     assert same(whole, folder)
 
 
-@pytest.mark.parametrize("engine", ["lean", "trl"])
 def test_a_full_disk_while_saving_is_a_sentence_and_keeps_the_last_checkpoint(
-    base: Path, tmp_path: Path, engine: str
+    undisturbed: tuple[Plan, RunFolder], tmp_path: Path
 ) -> None:
-    exact: dict[str, Any] = {"contrast": 0.0, "softmax": "all", "dropout": 0.0}
-    plan = tiny.plan(base, steps=9, save_every=3, rank=4, engine=engine, **exact)
-    whole = tiny.run_folder(tmp_path / "whole")
-    train(plan, tiny.EXAMPLES, whole)
+    plan, whole = undisturbed
     folder = tiny.run_folder(tmp_path / "run")
 
     def fill(step: Step) -> None:
@@ -211,3 +179,40 @@ def test_checkpoints_of_another_plan_faq_or_base_are_refused(base: Path, tmp_pat
     # The same work in other portions is the same run.
     smaller = replace(plan, micro_batch=Choice(1, "Less."), accumulation=Choice(4, "More."))
     assert train(smaller, tiny.EXAMPLES, folder, resume=True).steps == 6
+
+
+@pytest.mark.slow
+def test_a_killed_run_ends_with_the_very_adapter_of_one_that_was_not(
+    base: Path, tmp_path: Path
+) -> None:
+    plan = tiny.plan(base, steps=36, save_every=1, keep=2, rank=4, dropout=0.1)
+    whole = tiny.run_folder(tmp_path / "whole")
+    train(plan, tiny.EXAMPLES, whole)
+    folder = begun(tmp_path / "run", plan)
+    draw = random.Random(5)
+    for target in (12, 24):
+        process = child(folder)
+        until_step(folder, target, process)
+        time.sleep(draw.random() * 0.03)  # saving takes a good part of each step
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+    train(plan, tiny.EXAMPLES, folder, resume=True)
+    assert same(whole, folder)
+    assert [s.loss for s in folder.steps()] == [s.loss for s in whole.steps()]
+
+
+@pytest.mark.slow
+def test_sigterm_ends_the_step_saves_it_and_says_how_to_go_on(base: Path, tmp_path: Path) -> None:
+    plan = tiny.plan(base, steps=400, save_every=400, rank=4)
+    folder = begun(tmp_path / "run", plan)
+    process = child(folder)
+    until_step(folder, 5, process)
+    process.terminate()
+    process.join(30)
+    assert process.exitcode == 2
+    said = (tmp_path / "said").read_text(encoding="utf-8")
+    last = [s.step for s in folder.steps()][-1]
+    assert f"stopped after step {last}." in said and "--resume run" in said
+    assert (folder.checkpoints / f"checkpoint-{last}").is_dir()
+    assert 5 <= last < 400
