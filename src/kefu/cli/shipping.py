@@ -96,7 +96,10 @@ def demo(folder: Path, steps: int | None) -> None:
     show.findings(jobs.check_faq(found, settings))
     show.heading("2. 計畫 What is planned")
     prepared = jobs.prepare(found, settings, probe(), hold_out=False, steps=steps)
-    base = replace(prepared.plan.base, because="The demo's: it works offline on any machine.")
+    why = prepared.plan.base.because.removeprefix("You set this. ")  # its size and its licence
+    base = replace(
+        prepared.plan.base, because=f"The demo's: it works offline on any machine. {why}"
+    )
     prepared = replace(prepared, plan=replace(prepared.plan, base=base))
     show.plan(prepared.plan)
     show.heading("3. 訓練 Training")
