@@ -1,63 +1,90 @@
-"""The server under load, by wrk from outside the process: `python bench/load.py WORKSPACE RUN`.
+"""The server under load, by wrk from outside the process.
 
-Prints questions a second, the latency of a question, refusals, and the growth of memory after the
-first third. A stream begins when its answer is whole, so the latency is also the time to the
-first token. Compares with nothing: bare llama.cpp is not run here. Needs wrk.
+`python bench/load.py WORKSPACE RUN --seconds 600`: what came of the questions (by status), the
+latency of an answer, the time to the first token of streams that a probe asks meanwhile, and the
+memory of the server and its child after the first minute, each minute since, and at most.
+
+`python bench/load.py WORKSPACE RUN --gguf FILE`: the same over llama.cpp where it writes freely,
+and by turns bare llama.cpp (xllamacpp's own server on the same file, without kefu) on the same
+questions with as many sequences side by side: generated tokens a second of both. Needs wrk.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import shutil
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
 
+from kefu.export import opened
+from kefu.serve.llama import ROOM, SLOTS
+
+CHAT = "/v1/chat/completions"
+TURNS = 2
+"""How often kefu and bare llama.cpp take turns."""
 SCRIPT = """
 wrk.method = "POST"
 wrk.headers["Content-Type"] = "application/json"
-local asked, at = {%s}, 0
+local asked, at, threads = {%s}, 0, {}
+seen, tokens = {}, 0
+function setup(thread) table.insert(threads, thread) end
 function request() at = at %% #asked + 1; return wrk.format(nil, nil, nil, asked[at]) end
+function response(status, headers, body)
+  seen[status] = (seen[status] or 0) + 1
+  tokens = tokens + (tonumber(string.match(body, '"completion_tokens": ?(%%d+)')) or 0)
+end
 function done(all, latency)
-  io.write(string.format("p50 %%.3f s, p95 %%.3f s, p99 %%.3f s\\n", latency:percentile(50) / 1e6,
-    latency:percentile(95) / 1e6, latency:percentile(99) / 1e6))
+  local lost = all.errors.connect + all.errors.read + all.errors.write + all.errors.timeout
+  local codes = {}
+  for code, count in pairs(threads[1]:get("seen")) do
+    table.insert(codes, string.format('"%%d": %%d', code, count))
+  end
+  io.write(string.format('RESULT {"seconds": %%f, "tokens": %%d, "lost": %%d, "p50": %%f, '
+    .. '"p95": %%f, "p99": %%f, "codes": {%%s}}\\n', all.duration / 1e6, threads[1]:get("tokens"),
+    lost, latency:percentile(50) / 1e6, latency:percentile(95) / 1e6, latency:percentile(99) / 1e6,
+    table.concat(codes, ", ")))
 end
 """
 
 
-def memory(pid: int) -> int:
-    top = psutil.Process(pid)
-    return sum(p.memory_info().rss for p in (top, *top.children(recursive=True)))
+def wrk(url: str, script: str, connections: int, seconds: float) -> dict[str, Any]:
+    """What wrk tells of `seconds` of questions over `connections`."""
+    words = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:.0f}s", "--timeout", "90s"]
+    out = subprocess.run([*words, "-s", script, url + CHAT], capture_output=True, text=True)
+    found = re.search(r"^RESULT (.*)$", out.stdout, re.MULTILINE)
+    if not found:
+        sys.exit(out.stdout + out.stderr)
+    told: dict[str, Any] = json.loads(found[1])
+    return told
 
 
-def main() -> None:
-    asked = argparse.ArgumentParser(description=__doc__)
-    asked.add_argument("workspace", type=Path)
-    asked.add_argument("run")
-    asked.add_argument("--seconds", type=int, default=60)
-    asked.add_argument("--connections", type=int, default=32)
-    given = asked.parse_args()
-    if not shutil.which("wrk"):
-        sys.exit("wrk is not here: apt-get install wrk")
+@contextmanager
+def kefu(workspace: Path, run: str, *words: str) -> Iterator[tuple[str, int]]:
+    """`kefu serve` when it is ready: its address and process."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    words = ["-C", str(given.workspace), "serve", given.run, "--port", str(port)]
+    command = [sys.executable, "-m", "kefu", "-C", str(workspace), "serve", run, *words]
     server = subprocess.Popen(
-        [sys.executable, "-m", "kefu", *words, "--per-minute", "10000000"],
-        stdout=subprocess.DEVNULL,
+        [*command, "--port", str(port), "--per-minute", "10000000"], stdout=subprocess.DEVNULL
     )
+    url, end = f"http://127.0.0.1:{port}", time.monotonic() + 300
     try:
-        end = time.monotonic() + 300
         while True:
             try:
                 if httpx.get(f"{url}/ready").is_success:
@@ -67,32 +94,132 @@ def main() -> None:
             if time.monotonic() > end or server.poll() is not None:
                 sys.exit("the server did not become ready")
             time.sleep(0.5)
-        pairs = json.loads((given.workspace / "runs" / given.run / "faq.json").read_text())
-        bodies = [{"messages": [{"role": "user", "content": p["question"]}]} for p in pairs]
-        with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
-            script.write(SCRIPT % ", ".join(f"[=[{json.dumps(b)}]=]" for b in bodies))
-            script.flush()
-            command = ["wrk", "-t1", f"-c{given.connections}", f"-d{given.seconds}s"]
-            load = subprocess.Popen(
-                [*command, "--timeout", "60s", "-s", script.name, url + "/v1/chat/completions"],
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            seen = []
-            while load.poll() is None:
-                seen.append(memory(server.pid))
-                time.sleep(1)
-            print(load.stdout.read() if load.stdout else "")
-        late = seen[len(seen) // 3]
-        most = max(seen[len(seen) // 3 :])
-        print(f"memory {late / 2**20:.0f} MiB after a third, {most / late - 1:+.1%} at most since")
-        lines = httpx.get(f"{url}/metrics").text.splitlines()
-        print(
-            *[x for x in lines if re.match(r"kefu_(questions_total|engine_restarts)", x)], sep="\n"
-        )
+        yield url, server.pid
     finally:
         server.terminate()
         server.wait()
+
+
+class Watch:
+    """Memory (bytes, all processes of the server) and first tokens (seconds), about each second."""
+
+    def __init__(self, url: str, pid: int, bodies: list[dict[str, Any]]) -> None:
+        self.memory: list[tuple[float, int]] = []
+        self.first: list[float] = []
+        self._stop, self._begun = threading.Event(), time.monotonic()
+        self._threads = [
+            threading.Thread(target=self._weigh, args=(pid,)),
+            threading.Thread(target=self._probe, args=(url, bodies)),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def end(self) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _weigh(self, pid: int) -> None:
+        while not self._stop.wait(1):
+            top = psutil.Process(pid)
+            held = sum(p.memory_info().rss for p in (top, *top.children(recursive=True)))
+            self.memory.append((time.monotonic() - self._begun, held))
+
+    def _probe(self, url: str, bodies: list[dict[str, Any]]) -> None:
+        number = 0
+        while not self._stop.wait(1):
+            number += 1
+            body, begun = {**bodies[number % len(bodies)], "stream": True}, time.perf_counter()
+            with httpx.stream("POST", url + CHAT, json=body, timeout=90) as answer:
+                for line in answer.iter_lines():
+                    if '"content": "' in line and '"content": ""' not in line:
+                        self.first.append(time.perf_counter() - begun)
+                        break
+
+    def tell(self) -> None:
+        cuts = statistics.quantiles(self.first, n=20) if len(self.first) > 1 else [0.0] * 19
+        print(
+            f"first token of {len(self.first)} streams: p50 {cuts[9]:.3f} s, p95 {cuts[18]:.3f} s"
+        )
+        late = [held for at, held in self.memory if at >= 60]
+        if not late:
+            print("memory: not judged, the load ended within the first minute")
+            return
+        minutes = [f"{held / 2**20:.0f}" for held in late[::60]]
+        print(f"memory in MiB after the first minute and each minute since: {' '.join(minutes)}")
+        growth, last = max(late) / late[0] - 1, late[-1] / late[0] - 1
+        print(f"memory since the first minute: {growth:+.1%} at most, {last:+.1%} at the end")
+
+
+def tell(who: str, told: dict[str, Any]) -> None:
+    asked = sum(told["codes"].values())
+    print(
+        f"{who}: {asked} questions in {told['seconds']:.0f} s, {asked / told['seconds']:.2f}/s, "
+        f"{told['tokens'] / told['seconds']:.1f} tokens/s; by status {told['codes']}, "
+        f"without an answer {told['lost']}; p50 {told['p50']:.2f} s, p95 {told['p95']:.2f} s, "
+        f"p99 {told['p99']:.2f} s"
+    )
+
+
+def main() -> None:
+    asked = argparse.ArgumentParser(description=__doc__)
+    asked.add_argument("workspace", type=Path)
+    asked.add_argument("run")
+    asked.add_argument("--gguf", type=Path)
+    asked.add_argument("--seconds", type=int, default=60)
+    asked.add_argument("--connections", type=int, default=32)
+    given = asked.parse_args()
+    if not shutil.which("wrk"):
+        sys.exit("wrk is not here: apt-get install wrk")
+    pairs = json.loads((given.workspace / "runs" / given.run / "faq.json").read_text())
+    bodies = [{"messages": [{"role": "user", "content": p["question"]}]} for p in pairs]
+    words = ["--gguf", str(given.gguf.resolve()), "--mode", "free"] if given.gguf else []
+    # As the engine of `free` asks it: greedy, at most 256 tokens.
+    for body in bodies if given.gguf else []:
+        body |= {"temperature": 0, "max_tokens": 256}
+    print(f"{len(os.sched_getaffinity(0))} cores, load average {os.getloadavg()[0]:.1f} before")
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
+        script.write(SCRIPT % ", ".join(f"[=[{json.dumps(b)}]=]" for b in bodies))
+        script.flush()
+        with kefu(given.workspace, given.run, *words) as (url, pid):
+            if given.gguf:
+                by_turns(given, url, script.name)
+            watch = Watch(url, pid, bodies)
+            tell("kefu", wrk(url, script.name, given.connections, given.seconds))
+            watch.end()
+            watch.tell()
+            lines = httpx.get(f"{url}/metrics").text.splitlines()
+            kept = [x for x in lines if re.match(r"kefu_(questions_total|engine_restarts)", x)]
+            print(*kept, sep="\n")
+
+
+def quiet(url: str) -> None:
+    """Until kefu has answered also those questions whose askers have left with wrk."""
+    before = None
+    while True:
+        now = re.findall(
+            r"^kefu_(?:questions_total|waiting).*", httpx.get(f"{url}/metrics").text, re.M
+        )
+        if now == before:
+            return
+        before = now
+        time.sleep(15)
+
+
+def by_turns(given: argparse.Namespace, url: str, script: str) -> None:
+    """kefu and bare llama.cpp, the other one idle meanwhile."""
+    ratios = []
+    with opened(given.gguf, slots=SLOTS, context=SLOTS * ROOM) as llama:
+        for _ in range(TURNS):
+            rates = []
+            for who, at in (("bare llama.cpp", llama.address), ("kefu", url)):
+                told = wrk(at, script, given.connections, given.seconds)
+                quiet(url)
+                tell(who, told)
+                rates.append(told["tokens"] / told["seconds"])
+            ratios.append(rates[1] / max(rates[0], 1e-9))
+    told = ", ".join(f"{r:.3f}" for r in ratios)
+    print(f"tokens a second, kefu / bare llama.cpp: {told}; median {statistics.median(ratios):.3f}")
 
 
 if __name__ == "__main__":

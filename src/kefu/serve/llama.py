@@ -123,7 +123,9 @@ class LlamaEngine:
             worker.join(timeout=30)
 
     def _work(self, address: str, prompt: Prompt, room: int) -> None:
-        with httpx.Client(base_url=address, timeout=120) as web:
+        # llama.cpp ends connections that wait; the next question must not meet such an end.
+        alone = httpx.Limits(max_keepalive_connections=0)
+        with httpx.Client(base_url=address, timeout=120, limits=alone) as web:
             while not (self._closing.is_set() or self._ended.is_set()):
                 try:
                     waiting = self._queue.get(timeout=0.1)
@@ -133,7 +135,8 @@ class LlamaEngine:
                     continue
                 try:
                     waiting.told.set_result(self._answer(web, prompt, room, waiting))
-                except (httpx.HTTPError, OSError, ValueError, KeyError):
+                except (httpx.HTTPError, OSError, ValueError, KeyError) as error:
+                    logging.getLogger("kefu").warning("llama.cpp: %r", error)
                     waiting.told.set_exception(Down())
 
     def _answer(self, web: httpx.Client, prompt: Prompt, room: int, asked: Waiting) -> Told:
