@@ -12,8 +12,8 @@ import pytest
 
 import tiny
 from kefu.records import Choice, Plan
-from kefu.train import Interrupted, graphs, train
-from kefu.train.graphs import choose
+from kefu.train import Interrupted, buckets, graphs, train
+from kefu.train.buckets import choose
 from kefu.workspace import RunFolder
 
 
@@ -55,10 +55,10 @@ def test_steps_in_buckets_are_the_lean_engine_s_steps(
     lean = run(tmp_path / "lean", plan)
     # Without a GPU nothing is recorded, and the rest is what a GPU does.
     monkeypatch.setattr(graphs, "possible", lambda session: True)
-    used: list[graphs.Bucket] = []
+    used: list[buckets.Bucket] = []
     step = graphs.Recorder.step
 
-    def look(self: Any, bucket: graphs.Bucket, *rest: Any) -> Any:
+    def look(self: Any, bucket: buckets.Bucket, *rest: Any) -> Any:
         used.append(bucket)
         return step(self, bucket, *rest)
 
@@ -66,7 +66,7 @@ def test_steps_in_buckets_are_the_lean_engine_s_steps(
     filled = run(tmp_path / "filled", plan)
     same(filled, lean)
     assert len(used) == 8
-    assert all(b.tokens % graphs.GRAIN == 0 for b in used)
+    assert all(b.tokens % buckets.GRAIN == 0 for b in used)
 
     def stop(step: Any) -> None:
         if step.step == 5:

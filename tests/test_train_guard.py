@@ -13,7 +13,7 @@ import pytest
 import tiny
 from kefu.errors import RunError
 from kefu.records import Plan, Step
-from kefu.train import Interrupted, lean, train
+from kefu.train import Interrupted, graphs, lean, train
 from kefu.train.guard import Guard
 from kefu.workspace import RunFolder
 
@@ -267,3 +267,36 @@ def test_below_the_last_rung_it_is_said_what_would_fit_and_the_last_state_is_kep
     harm(lambda number, loss: loss)
     train(plan, tiny.EXAMPLES, folder, resume=True)
     close(whole, folder)
+
+
+@pytest.mark.parametrize("fault", ["nan", "memory"])
+def test_recorded_steps_that_fall_apart_or_lack_memory_go_on_as_plain_ones(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    import torch
+
+    plan = planned(base, steps=20)
+    whole = tiny.run_folder(tmp_path / "whole")
+    train(plan, tiny.EXAMPLES, whole)
+    # Without a GPU nothing is recorded, and the rest is what a GPU does.
+    monkeypatch.setattr(graphs, "possible", lambda session: True)
+    kept, steps = graphs.Recorder.step, [0]
+
+    def step(self: Any, *said: Any) -> Any:
+        steps[0] += 1
+        if steps[0] == 12 and fault == "memory":
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return kept(self, *said) * (math.nan if steps[0] == 12 else 1.0)
+
+    monkeypatch.setattr(graphs.Recorder, "step", step)
+    folder = tiny.run_folder(tmp_path / "run")
+    train(plan, tiny.EXAMPLES, folder)
+    told = list(folder.steps())
+    assert [s.step for s in told] == list(range(1, 21)) and sound(folder)
+    notes = {s.step: s.note for s in told if s.note}
+    if fault == "memory":
+        assert list(notes) == [12] and "2 × 2 rows a step" in notes[12]
+        close(whole, folder)
+    else:
+        assert list(notes) == [1] and "the loss of step 12 was nan" in notes[1]
+        assert told[15].learning_rate == pytest.approx(list(whole.steps())[15].learning_rate / 2)

@@ -6,7 +6,8 @@ for each bucket of tokens and then replayed. Rows lie end to end as in lean.py, 
 bucket with one row that counts nothing; one copy brings a step's rows to the GPU, and the host
 reads a step's loss while the next one runs.
 
-Does not know accumulation, checkpointing or loss scaling: such plans go lean.py's way.
+Does not know accumulation, checkpointing or loss scaling: such plans go lean.py's way. So does a
+run from where it fell apart or was short of memory.
 """
 
 from __future__ import annotations
@@ -14,42 +15,25 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from transformers import get_scheduler
 
 from ..weights import frozen_head
+from . import lean
+from .buckets import Bucket, buckets_of, fitting
 from .checkpoints import Moving
 from .contrast import Bank
 from .fused import fuse_attention, fuse_norms
+from .guard import Guard
+from .ladder import climb_down, short_of_memory
 from .lean import CLIP, Laid, autocast, bank_of, laid
 from .loss import LabelLoss
 from .session import Session
 
 LEAST = 16
 """Steps from which on recording pays: it costs about as much as three to five steps."""
-MOST = 8
-"""Buckets of a run."""
-GRAIN = 16
-"""Tokens between two sizes that a bucket may have, at least."""
-SIZES = 64
-"""Sizes that are timed."""
-BEYOND = 4
-"""So many sizes above the largest step are looked at too: one may be quicker than it."""
-OPENING = 0.03
-"""Seconds that one more bucket costs, a layer of the model (measured at 28 layers: 0.8 s)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Bucket:
-    """The size that a step's rows are filled up to."""
-
-    tokens: int
-    labels: int
-    least: int
-    """Tokens of the smallest step that comes here."""
 
 
 class Feed:
@@ -118,6 +102,7 @@ class Recorder:
         self.half = self.cuda and session.plan.compute.value == "bf16"
         self.apart = False
         if self.half:
+            self.attention = self.inner.config._attn_implementation
             self._halve()
         self.feeds: dict[Bucket, Feed] = {}
         self.replays: dict[Bucket, Callable[[], torch.Tensor]] = {}
@@ -162,6 +147,9 @@ class Recorder:
         """The model has its weights in full from here on, and nothing recorded is left."""
         self._give(self.masters)
         self.replays.clear()
+        self.feeds.clear()
+        if self.apart:
+            self.inner.set_attn_implementation(self.attention)
 
     def _work(self, feed: Feed) -> torch.Tensor:
         plan = self.session.plan
@@ -221,19 +209,21 @@ class Recorder:
         random = torch.cuda.get_rng_state()
         aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         aside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(aside):
-            for _ in range(2):
-                self._work(feed)
-        torch.cuda.current_stream().wait_stream(aside)
-        with torch.no_grad():
-            for weight, before in zip(self.masters, weights, strict=True):
-                weight.copy_(before)
-            for number, weight in enumerate(self.masters):
-                for name, value in self.optimizer.state[weight].items():
-                    value.copy_(state[number][name]) if state else value.zero_()
-            if self.bank is not None and states is not None:
-                self.bank.states.copy_(states)
-        torch.cuda.set_rng_state(random)
+        try:
+            with torch.cuda.stream(aside):
+                for _ in range(2):
+                    self._work(feed)
+        finally:  # also where memory was short in the middle
+            torch.cuda.current_stream().wait_stream(aside)
+            with torch.no_grad():
+                for weight, before in zip(self.masters, weights, strict=True):
+                    weight.copy_(before)
+                for number, weight in enumerate(self.masters):
+                    for name, value in self.optimizer.state[weight].items():
+                        value.copy_(state[number][name]) if state else value.zero_()
+                if self.bank is not None and states is not None:
+                    self.bank.states.copy_(states)
+            torch.cuda.set_rng_state(random)
 
 
 def run(session: Session, resume: bool) -> None:
@@ -254,12 +244,13 @@ def run(session: Session, resume: bool) -> None:
     )
     bank = bank_of(session)
     moving = Moving(model, optimizer, scheduler, None, bank, session.device)
+    guard = Guard(session, moving)
     done = moving.restore(session.folder) if resume else 0
     for group in optimizer.param_groups:
         group.update(lr=rate, capturable=cuda)
     session.back_to(done)
     steps = list(session.batches())
-    buckets = _buckets(session, steps[done:])
+    buckets = buckets_of(session, steps[done:])
     recorder = Recorder(session, optimizer, bank, masters)
     running: _Running | None = None
     for number, rows in enumerate(steps, start=1):
@@ -268,24 +259,40 @@ def run(session: Session, resume: bool) -> None:
         # Rows of like length together, as lean.py lays them.
         ordered = sorted(rows, key=lambda i: len(session.rows[i].ids))
         packed = laid([session.rows[i] for i in ordered])
-        now = scheduler.get_last_lr()[0]
+        now = guard.rate(number, scheduler.get_last_lr()[0])
         rate.fill_(now)
-        out = recorder.step(_fitting(buckets, packed), packed, ordered)
-        clock.step()
-        scheduler.step()
+        if guard.due(number - 1):
+            with recorder.whole():
+                guard.keep(number - 1)
+        wrong, short = "", False
+        try:
+            out = recorder.step(fitting(buckets, packed), packed, ordered)
+        except RuntimeError as error:  # while recording: the step was not taken
+            short = short_of_memory(error) or short_of_memory(error.__context__)
+            if not short:
+                raise
+        else:
+            clock.step()
+            scheduler.step()
         if running is not None:
-            running.say(session)
-        running = _Running(number, now, out)
-        if session.save_after(number):
-            running.say(session)
-            running = None
+            wrong = running.say(session, guard)
+        running = None if short else _Running(number, now, out)
+        due = session.save_after(number)
+        if running is not None and not wrong and (due or number == len(steps)):
+            wrong, running = running.say(session, guard), None
+        if short or wrong:
+            recorder.finish()
+            if bank is not None:
+                bank.forget()
+            number = guard.back(number, wrong) if wrong else number - 1
+            if not wrong:
+                climb_down(session, number + 1)
+            lean.run(session, False, (moving.state(number), bank))
+            return
+        if due:
             with recorder.whole():
                 moving.save(session.folder, number, session.of, plan.keep.value)
-        if session.asked.stop and running is not None:
-            running.say(session)
-        session.stop_after(number)
-    if running is not None:
-        running.say(session)
+            session.stop_after(number)
     recorder.finish()
 
 
@@ -302,91 +309,12 @@ class _Running:
             self.come = torch.cuda.Event()  # type: ignore[no-untyped-call]
             self.come.record()
 
-    def say(self, session: Session) -> None:
+    def say(self, session: Session, guard: Guard) -> str:
+        """Tells the step, or gives back what is wrong with it."""
         if self.come is not None:
             self.come.synchronize()
         loss, norm = self.values.tolist()
-        session.say(self.number, loss, self.rate, norm)
-
-
-def _fitting(buckets: Sequence[Bucket], rows: Laid) -> Bucket:
-    """The smallest bucket that holds these rows."""
-    return next(b for b in buckets if b.tokens >= len(rows.ids) and b.labels >= len(rows.where))
-
-
-def _buckets(session: Session, steps: Sequence[Sequence[int]]) -> list[Bucket]:
-    """Buckets for these steps' rows, from the smallest to the largest."""
-    sizes = [
-        (sum(len(session.rows[i].ids) for i in s), sum(session.rows[i].labelled for i in s))
-        for s in steps
-    ]
-    if not sizes:
-        return []
-    config = session.model.get_base_model().config.get_text_config()
-    tokens = choose(
-        [n for n, _ in sizes],
-        _seconds(session, config) if session.device.startswith("cuda") else float,
-        OPENING * config.num_hidden_layers,
-    )
-    # A bucket's labels: enough for every step of that many tokens or fewer.
-    most = [max((k for n, k in sizes if n <= t), default=1) for t in tokens]
-    least = [min(n for n, _ in sizes), *(t + 1 for t in tokens)]
-    return [Bucket(t, -(-k // 8) * 8, n) for t, k, n in zip(tokens, most, least, strict=False)]
-
-
-def choose(sizes: Sequence[int], seconds: Callable[[int], float], opening: float) -> list[int]:
-    """Tokens of the buckets with which steps of these `sizes` take the least time in all.
-
-    `seconds(n)` is what a step of n tokens takes, `opening` what one more bucket costs.
-    """
-    low, high = min(sizes), max(sizes)
-    grain = max(GRAIN, -(-(high - low) // SIZES // GRAIN) * GRAIN)
-    at = list(range(-(-low // grain) * grain, high + BEYOND * grain, grain))
-    cost = [seconds(n) for n in at]
-    # A larger size may be quicker than a smaller one: matrix products have cliffs.
-    best = list(range(len(at)))
-    for i in reversed(range(len(at) - 1)):
-        if cost[best[i + 1]] <= cost[i]:
-            best[i] = best[i + 1]
-    usable = sorted(set(best))
-    many = [0] * len(usable)
-    for n in sizes:
-        many[next(j for j, i in enumerate(usable) if at[i] >= n)] += 1
-    # The least for the steps up to the j-th size, the last bucket being that size.
-    least: list[tuple[float, tuple[int, ...]]] = []
-    for j, i in enumerate(usable):
-        whole: tuple[float, tuple[int, ...]] = (sum(many[: j + 1]) * cost[i] + opening, (at[i],))
-        options = [whole]
-        for b in range(j):
-            before, chosen = least[b]
-            if len(chosen) < MOST:
-                now = before + sum(many[b + 1 : j + 1]) * cost[i] + opening
-                options.append((now, (*chosen, at[i])))
-        least.append(min(options))
-    enough = [found for found, i in zip(least, usable, strict=True) if at[i] >= high]
-    return list(min(enough)[1])
-
-
-def _seconds(session: Session, config: Any) -> Callable[[int], float]:
-    """A step's seconds by its tokens, from timing the model's largest matrix product."""
-    wide = int(getattr(config, "intermediate_size", 0) or 4 * config.hidden_size)
-    dtype = torch.bfloat16 if session.plan.compute.value == "bf16" else torch.float32
-    matrix = torch.randn(config.hidden_size, wide, device=session.device, dtype=dtype)
-    share = 2 * session.plan.total.value / matrix.numel()  # forwards, and backwards to the input
-
-    def seconds(n: int) -> float:
-        rows = torch.randn(n, config.hidden_size, device=session.device, dtype=dtype)
-        for _ in range(2):
-            rows @ matrix
-        begin, end = (
-            torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-            for _ in range(2)
-        )
-        begin.record()
-        for _ in range(8):
-            rows @ matrix
-        end.record()
-        end.synchronize()
-        return float(begin.elapsed_time(end)) / 8000 * share
-
-    return seconds
+        wrong = guard.wrong(self.number, loss, norm)
+        if not wrong:
+            session.say(self.number, loss, self.rate, norm)
+        return wrong

@@ -23,7 +23,7 @@ from .checkpoints import Moving
 if TYPE_CHECKING:
     from .session import Session
 
-EVERY = 10
+EVERY = {"cpu": 10, "cuda": 25}
 """Steps between two copies of the state; two are kept, as the newer one may be ill already."""
 TIMES = 3
 """So often training goes back."""
@@ -42,9 +42,8 @@ SKIPS = 25
 WARM = 8
 """Steps of warming up after going back, at least."""
 
-AMPLE = 8 * 2**30
-"""Bytes that have to be free on a GPU for the copies to be kept there: that saves a second's
-waiting in every hundred."""
+ROOM = 0.8
+"""Of a GPU's memory: up to there the copies are kept on it, else in the host's."""
 
 
 class Guard:
@@ -66,13 +65,19 @@ class Guard:
         warm = max(WARM, self.session.plan.warmup.value)
         return planned * self.factor * min(1.0, (step - self.since) / warm)
 
+    def due(self, step: int) -> bool:
+        """Whether the state after `step` is to be copied."""
+        every = EVERY[self.moving.device.split(":")[0]]
+        return not self.states or step >= self.states[-1][0] + every
+
     def keep(self, step: int) -> None:
         """Copies the state after `step`, where that is due."""
-        if self.states and step < self.states[-1][0] + EVERY:
+        if not self.due(step):
             return
-        device = "cpu"
-        if self.moving.device.startswith("cuda") and torch.cuda.mem_get_info()[0] > AMPLE:
-            device = self.moving.device
+        plan = self.session.plan
+        copies = 2 * 3 * 4 * plan.trainable.value  # adapter and both moments, in fp32
+        ample = plan.forecast.memory + copies < ROOM * plan.machine.memory
+        device = self.moving.device if ample else "cpu"
         state = _copy(self.moving.state(step), device) | {"guard": None}
         self.states = [*self.states[-1:], (step, state)]
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .session import Session
 
 
-def short_of_memory(error: BaseException) -> bool:
+def short_of_memory(error: BaseException | None) -> bool:
     """Whether this is an accelerator's or the host's allocator that has no more to give."""
     import torch
 

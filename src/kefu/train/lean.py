@@ -33,8 +33,13 @@ CLIP = 1.0
 """The largest norm of a gradient; TRL's default."""
 
 
-def run(session: Session, resume: bool) -> None:
-    """All steps of the session's plan that are not done yet."""
+def run(
+    session: Session, resume: bool, begun: tuple[dict[str, Any], Bank | None] | None = None
+) -> None:
+    """All steps of the session's plan that are not done yet.
+
+    `begun` is the state of steps that another engine did, and the bank that it did them with.
+    """
     plan, model = session.plan, session.model
     if plan.checkpointing.value:
         recompute(model)
@@ -51,11 +56,14 @@ def run(session: Session, resume: bool) -> None:
     scaler = torch.amp.GradScaler("cuda") if plan.compute.value == "fp16" else None
     # Both look at the untrained model, also when training goes on: before the adapter is restored.
     likely = likely_part(session)
-    bank = bank_of(session)
+    bank = begun[1] if begun else bank_of(session)
     moving = Moving(model, optimizer, scheduler, scaler, bank, session.device)
     guard = Guard(session, moving)
-    number = moving.restore(session.folder) if resume else 0
-    session.back_to(number)
+    if begun:
+        number = moving.put(begun[0])
+    else:
+        number = moving.restore(session.folder) if resume else 0
+        session.back_to(number)
     steps = list(session.batches())
     while number < len(steps):
         guard.keep(number)
@@ -86,9 +94,10 @@ def run(session: Session, resume: bool) -> None:
         scheduler.step()
         optimizer.zero_grad(set_to_none=True)
         session.say(number, float(total), rate, norm)
-        if session.cards.first and session.save_after(number):
-            moving.save(session.folder, number, session.of, plan.keep.value)
-        session.stop_after(number)
+        if session.save_after(number):
+            if session.cards.first:
+                moving.save(session.folder, number, session.of, plan.keep.value)
+            session.stop_after(number)
 
 
 def _gradient(
