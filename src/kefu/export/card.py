@@ -211,8 +211,10 @@ print(tokenizer.decode(out[0, ids["input_ids"].shape[1]:], skip_special_tokens=T
 With `AutoPeftModelForCausalLM` write the base's place into `adapter_config.json` first
 (`base_model_name_or_path`); it cannot be told otherwise.
 
-vLLM: `vllm serve BASE --enable-lora --lora-modules faq={where}` with
-`--chat-template {where}/chat_template.jinja`."""
+vLLM: write the base's place into `vllm.yaml`, then, in the adapter's folder,
+`vllm serve --config vllm.yaml`. SGLang: `python -m sglang.launch_server --model-path BASE
+--enable-lora --lora-paths faq={where} --chat-template {where}/chat_template.jinja`. Neither was
+run on the exporting machine."""
 
 
 def merged_snippet(source: Source) -> str:
@@ -231,7 +233,7 @@ out = model.generate(**ids, max_new_tokens=512)
 print(tokenizer.decode(out[0, ids["input_ids"].shape[1]:], skip_special_tokens=True))
 ```
 
-vLLM: `vllm serve . --generation-config auto`."""
+vLLM: `vllm serve --config vllm.yaml` in this folder; it was not run on the exporting machine."""
 
 
 def llama_snippet(source: Source, name: str) -> str:

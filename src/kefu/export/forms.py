@@ -12,7 +12,7 @@ from typing import Any
 from ..errors import GateError, SettingsError
 from ..records import Plan
 from ..workspace import dump
-from . import card
+from . import card, vllm
 from .engine import PROBES
 from .source import Source, write_json
 
@@ -41,6 +41,7 @@ def make(
 def _adapter(source: Source, folder: Path, say: Say, options: Mapping[str, Any]) -> tuple[str, ...]:
     say("copying the adapter and its tokenizer")
     source.save_adapter(folder)
+    vllm.write(source, folder, lora=True)
     notes = (card.how_to_get(source), same_prompts(source, folder))
     card.write(source, folder, card.peft_snippet(source, "."), notes)
     return notes
@@ -63,6 +64,7 @@ def _zip(source: Source, folder: Path, say: Say, options: Mapping[str, Any]) -> 
     adapter = folder / "adapter"
     adapter.mkdir()
     source.save_adapter(adapter)
+    vllm.write(source, adapter, lora=True)
     plan = source.plan
     moved = dataclasses.replace(plan, base=dataclasses.replace(plan.base, value=source.base_name))
     write_json(folder / "plan.json", dump(moved, Plan))

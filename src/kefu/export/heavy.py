@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BaseError, GateError
-from . import card, merging, numbers
+from . import card, merging, numbers, vllm
 from .forms import same_prompts
 from .merging import Say
 from .source import Source
@@ -38,6 +38,7 @@ def _merged(source: Source, folder: Path, say: Say, options: Mapping[str, Any]) 
     onto, notes = merging.choose(source, folder.parent, options.get("judge"), say)
     say(f"merging the adapter into the {onto} base")
     merging.save(merging.merged(source, onto, say), source, folder)
+    vllm.write(source, folder, lora=False)
     notes = (*notes, same_prompts(source, folder))
     card.write(source, folder, card.merged_snippet(source), notes)
     return notes
