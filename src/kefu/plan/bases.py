@@ -155,7 +155,22 @@ def _from_hub(name: str) -> Base:
     except (HfHubHTTPError, OSError, ValueError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise BaseError(f"The config of {name} cannot be read: {first}.", offline()) from None
-    return _from_config(name, "hub", config, chat=True)
+    return _from_config(name, "hub", config, chat=_hub_has_template(name))
+
+
+def _hub_has_template(name: str) -> bool:
+    """Whether a model of the hub brings a chat template; its config has just been read."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
+
+    for file in ("chat_template.jinja", "tokenizer_config.json"):
+        try:
+            path = Path(hf_hub_download(name, file, etag_timeout=10))
+        except (EntryNotFoundError, HfHubHTTPError, OSError):
+            continue
+        if _has_template(path.parent):
+            return True
+    return False
 
 
 def _from_config(

@@ -41,13 +41,18 @@ def place_of(base: Base, say: Say = to_stderr) -> str:
 
 def load_tokenizer(name: str, *, trust_remote_code: bool = False, say: Say = to_stderr) -> Any:
     """The tokenizer of a base, with a padding token that is not the terminator's doing."""
-    from transformers import AutoTokenizer
+    from transformers import AutoConfig, AutoTokenizer
 
     base = resolve(name)
     with _said(base, trust_remote_code):
-        tokenizer = AutoTokenizer.from_pretrained(
-            place_of(base, say), trust_remote_code=trust_remote_code
-        )
+        place = place_of(base, say)
+        tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=trust_remote_code)
+        if tokenizer.eos_token_id is None:  # some say it in their config alone
+            config = AutoConfig.from_pretrained(place, trust_remote_code=trust_remote_code)
+            ends = config.get_text_config().eos_token_id
+            end = ends[0] if isinstance(ends, list) and ends else ends
+            if isinstance(end, int):
+                tokenizer.eos_token = tokenizer.convert_ids_to_tokens(end)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
