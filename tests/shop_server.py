@@ -55,19 +55,19 @@ class Server:
 
 
 def make_run(root: Path, question: str = "運費多少？", answer: str = XSS + "滿千免運費。") -> None:
-    """A run that always answers, with `answer`."""
+    """A run that answers `question` (and markup) with `answer`, and hands all else over."""
     run = export_runs.run(root / "runs" / "shop-1", export_runs.base(root / "base", "llama"))
     write_json(run.file("faq.json"), [Pair(question, answer, Origin("f.csv", 2))], list[Pair])
-    row = json.dumps(dump(Example(question, answer, question)))
-    write_text(run.file("examples.jsonl"), row + "\n")
-    write_json(run.file("calibration.json"), {"threshold": -1.0})
+    rows = [json.dumps(dump(Example(text, answer, question))) for text in (question, XSS)]
+    write_text(run.file("examples.jsonl"), "\n".join(rows) + "\n")
+    write_json(run.file("calibration.json"), {"threshold": 2.0})
 
 
 def kefu(root: Path, *words: str) -> list[str]:
     return [sys.executable, "-m", "kefu", "-C", str(root), *words]
 
 
-def wait_for_ready(url: str, word: str = '"ready"', seconds: float = 60) -> None:
+def wait_for_ready(url: str, word: str = '"ready"', seconds: float = 150) -> None:
     end, said = time.monotonic() + seconds, ""
     while word not in said:
         assert time.monotonic() < end, said
@@ -86,7 +86,10 @@ def _free() -> int:
 def serving(root: Path, *words: str, key: str = "", site: int = 0) -> Iterator[Server]:
     """`kefu serve`, which need not be ready yet."""
     port = _free()
-    process = subprocess.Popen(kefu(root, "serve", "--port", str(port), *words))
+    with (root / "said.txt").open("wb") as said:
+        process = subprocess.Popen(
+            kefu(root, "serve", "--port", str(port), *words), stdout=said, stderr=said
+        )
     try:
         yield Server(f"http://127.0.0.1:{port}", root, process, site, key)
     finally:
@@ -106,9 +109,10 @@ def both(folder: Path) -> Iterator[tuple[Server, Server]]:
     site = _free()
     loose = ("--per-minute", "1000000", "--origin", f"http://127.0.0.1:{site}")
     strict = ("--per-minute", "60", "--waiting", "8", "--mode", "free")
+    strict += ("--origin", f"http://127.0.0.1:{site}")
     with (
         serving(folder / "open", *loose, site=site) as one,
-        serving(folder / "strict", *strict, key=key) as other,
+        serving(folder / "strict", *strict, key=key, site=site) as other,
     ):
         wait_for_ready(one.url)
         wait_for_ready(other.url)

@@ -1,20 +1,27 @@
-"""What machines and ill-wishers send: no server error, and nothing but text in the browser."""
+"""What machines and ill-wishers send: no server error, and nothing but text in the browser. The
+last test ends the strict server."""
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
 import httpx
+import psutil
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 
-from shop_server import CHAT, XSS, Server
+from shop_server import ASK, CHAT, XSS, Server
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
@@ -62,46 +69,89 @@ def test_markup_is_shown_as_text_and_votes_arrive(server: Server, tmp_path: Path
         page.keyboard.press("Enter")
         page.get_by_role("button", name="沒有幫助", exact=True).click()
         page.wait_for_selector("[aria-pressed=true]")
+        assert page.locator(".away").count() == 0
+        page.get_by_label("您的問題").fill("可以刷卡嗎？")
+        page.keyboard.press("Enter")
+        page.locator(".away").get_by_text("已轉交真人客服").wait_for()
+        page.locator(".away").get_by_role("button", name="有幫助", exact=True).click()
+        page.wait_for_selector(".away [aria-pressed=true]")
+        page.get_by_role("button", name="運費多少？").click()  # what may have been meant
+        page.locator(".own").get_by_text("運費多少？").wait_for()
+        page.wait_for_selector(".bot:last-child .votes")
         assert page.title() == "客服"
         assert page.locator("#said img, #said script").count() == 0
-        assert XSS in page.locator(".own").inner_text()
+        assert XSS in page.locator(".own").first.inner_text()
         assert XSS in page.locator(".bot").last.inner_text()
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
         page.get_by_role("button", name="English").click()
         assert page.get_by_label("Your question").is_visible()
         browser.close()
-    assert [r[4] for r in server.rows() if r[1] == XSS] == ["down"]
+    votes = {r[1]: r[4] for r in server.rows()}
+    assert (votes[XSS], votes["可以刷卡嗎？"]) == ("down", "up")
 
 
 @pytest.mark.skipif(not CHROMIUM, reason="needs Chromium (apt-get install chromium)")
 def test_the_widget_opens_on_a_named_site_only_and_hands_on_its_key(
-    server: Server, tmp_path: Path
+    server: Server, strict: Server, tmp_path: Path
 ) -> None:
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import TimeoutError, sync_playwright
 
-    script = f'<body><script src="{server.url}/widget.js" data-lang="en" data-key="kefu-abc">'
-    (tmp_path / "shop.html").write_text(script + "</script>")
+    page_of = '<body><script src="{}/widget.js" data-lang="en" data-key="{}"></script>'
+    (tmp_path / "shop.html").write_text(page_of.format(server.url, "kefu-abc"))
+    for name, key in (("key.html", strict.key), ("guess.html", strict.key[:-1] + "?")):
+        (tmp_path / name).write_text(page_of.format(strict.url, key))
     handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
     at = ("127.0.0.1", server.site)
     with ThreadingHTTPServer(at, handler) as shop, sync_playwright() as play:
         Thread(target=shop.serve_forever, daemon=True).start()
         named, other = (f"http://{name}:{server.site}" for name in ("127.0.0.1", "localhost"))
         browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        shown, keys = {}, []
-        for site in (named, other):
+        shown = {}
+        for site in (
+            f"{named}/shop.html",
+            f"{other}/shop.html",
+            f"{named}/key.html",
+            f"{named}/guess.html",
+        ):
             page = browser.new_page()
-            page.on("request", lambda r: keys.append(r.headers.get("authorization")))
-            page.goto(f"{site}/shop.html")
+            page.goto(site)
             page.get_by_role("button", name="Chat", exact=True).click(timeout=5000)
-            page.wait_for_timeout(700)
             frame = page.frame_locator("iframe")
             box = frame.get_by_label("Your question")
+            with suppress(TimeoutError):
+                box.wait_for(timeout=2000)
             shown[site] = box.count() == 1
             if shown[site]:
                 box.fill("運費多少？")
                 box.press("Enter")
-                frame.get_by_text(XSS).wait_for(timeout=5000)
+                if "guess" in site:
+                    frame.get_by_text("A valid key is needed.").wait_for(timeout=9000)
+                else:
+                    frame.locator(".votes").wait_for(timeout=20000)
+            page.close()
         browser.close()
         shop.shutdown()
-    assert shown == {named: True, other: False}
-    assert "Bearer kefu-abc" in keys
+    assert list(shown.values()) == [True, False, True, True]
+
+
+def test_sigterm_lets_the_running_answers_end(strict: Server) -> None:
+    # From another address, which has its own minute.
+    other = httpx.HTTPTransport(local_address="127.0.0.2")
+    engine = strict.engine
+    with (
+        ThreadPoolExecutor(6) as pool,
+        httpx.Client(
+            transport=other, headers={"Authorization": f"Bearer {strict.key}"}, timeout=30
+        ) as web,
+    ):
+        os.kill(engine, signal.SIGSTOP)  # answers are surely still under way
+        asked = [pool.submit(web.post, strict.url + CHAT, json=ASK) for _ in range(6)]
+        time.sleep(0.7)
+        strict.process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        os.kill(engine, signal.SIGCONT)
+        assert [a.result().status_code for a in asked] == [200] * 6
+    strict.process.wait(timeout=20)
+    assert not psutil.pid_exists(engine)
+    said = (strict.root / "said.txt").read_text()
+    assert "answers at" in said and strict.key not in said and "運費" not in said

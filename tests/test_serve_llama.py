@@ -137,6 +137,20 @@ def test_the_bot_is_as_sure_over_llama_cpp_as_over_torch(made: tuple[RunFolder, 
                 assert abs(ours.confidence - theirs.confidence) < 0.01
 
 
+def test_temperature_counts_where_the_run_samples(made: tuple[RunFolder, Path]) -> None:
+    bot = Bot.open(made[0], mode="free")
+    asked = [("運費多少？", ())]
+    (greedy,) = bot.answer_all(asked, most=20)
+    bot.mode = "sample"
+    (cold,) = bot.answer_all(asked, most=20, temperature=0.0)
+    (hot,) = bot.answer_all(asked, most=20, temperature=2.0)
+    (usual,) = bot.answer_all(asked, most=20)
+    assert cold.text == greedy.text != hot.text != usual.text
+    bot.mode = "free"
+    (free,) = bot.answer_all(asked, most=20, temperature=2.0)
+    assert free.text == greedy.text
+
+
 def test_what_is_weighed_over_llama_cpp_is_served(made: tuple[RunFolder, Path]) -> None:
     run, file = made
     with serving(run.path.parents[1], "--gguf", str(file), "--mode", "verbatim") as server:
