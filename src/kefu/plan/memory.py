@@ -93,8 +93,8 @@ def kept(shape: Shape, block: Block, way: Way) -> int:
     """Bytes a token that autograd keeps of one layer, without checkpointing."""
     c = BYTES[way.compute]
     q, kv = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
-    # A norm works in fp32 and keeps its fp32 input.
-    total = block.norms * 4 * shape.hidden
+    # A norm works in fp32 and keeps its fp32 input; in recorded steps it is one kernel.
+    total = block.norms * (c if way.recorded else 4) * shape.hidden
     if block.head_norms:
         total += 4 * (q + kv)
     masked = way.padded and way.micro_batch > 1 and way.engine == "trl"

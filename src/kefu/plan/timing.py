@@ -39,7 +39,8 @@ def step_seconds(
     batch = way.micro_batch
     compute = batch * a_row / _rate(way, machine)
     moved = _moved(shape, way) / machine.bandwidth
-    busy = compute + moved
+    small = _small(shape, way, batch * tokens, machine) if way.recorded else 0.0
+    busy = compute + moved + small
     host = 0.0
     if way.cuda:
         host = shape.layers * (launch["layer"] + (launch["nf4"] if way.stored == "nf4" else 0))
@@ -72,6 +73,24 @@ def flops(shape: Shape, way: Way, tokens: float, labelled: float) -> float:
     return tokens * (forwards + backwards + again) + labelled * head
 
 
+def _small(shape: Shape, way: Way, tokens: float, machine: Machine) -> float:
+    """Seconds of all that is no large matrix product: activations' ways through the memory.
+
+    Where steps are launched one by one this hides behind Python; in recorded steps it shows.
+    """
+    table = rates()["launch"]["graphs"]
+    c = BYTES[way.compute]
+    base = adapters = 0.0
+    count = 0
+    for block in shape.blocks:
+        base += block.count * (4 * shape.hidden + 3 * shape.intermediate)
+        for linear in shape.targeted(block, way.targets):
+            adapters += block.count * (linear.inputs + linear.outputs)
+            count += block.count
+    passes = base * table["base_passes"] + adapters * table["adapter_passes"]
+    return float(tokens * c * passes / machine.bandwidth + count * table["adapter"])
+
+
 def _launch(way: Way) -> dict[str, float]:
     table: dict[str, float] = rates()["launch"]["graphs" if way.recorded else way.engine]
     return table
@@ -92,5 +111,7 @@ def _moved(shape: Shape, way: Way) -> float:
     passes = 3 if way.checkpointing else 2
     c = BYTES[way.compute]
     head = shape.vocab * shape.hidden * c * 2
-    each = 0.52 + 2 * c if way.stored == "nf4" else BYTES[way.stored]
+    each: float = BYTES[way.stored] if way.stored != "nf4" else 0.52 + 2 * c
+    if way.stored == "nf4" and way.recorded:
+        each *= float(rates()["launch"]["graphs"]["unpacking"])
     return passes * each * shape.linear_weights + head
