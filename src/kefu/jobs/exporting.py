@@ -184,7 +184,7 @@ class Parity:
             first = (lost or [r for r in rows if not (r.same or r.near)])[0]
             raise GateError(
                 f"The export answers otherwise than the run: {told}, and {len(lost)} lose a fact. "
-                f"The first is {first.question!r}: {first.export!r}, not {first.run!r}.",
+                f"The first is {first.question!r}: {first.export[:60]!r}, not {first.run[:60]!r}.",
                 f"Read {place}. Export in another form or in more bits, or with --no-check.",
             )
         at_edge = f"; {near} more differ only in being just sure enough" if near else ""

@@ -1,0 +1,74 @@
+"""Whether every export of a run answers as the run does: the exam, in each engine and two modes.
+
+`python bench/parity.py WORKSPACE RUN [--on BASE.gguf] [--most N]`: exports RUN as adapter, merged
+and GGUF (f16, q8_0), with BASE.gguf (a GGUF of the base) as a GGUF LoRA, too, and puts the run's
+exam (its first N questions) to each in PEFT, transformers or llama.cpp. `same`: the reply is the
+run's, letter for letter; `edge`: the same row was meant, but only one of the two was sure enough
+to answer; `other`: anything else; `lost`: a fact is missing, or stands there that the run's reply
+has not. Needs xllamacpp.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+from kefu.bot import Bot
+from kefu.jobs import Parity, export, over_llama
+from kefu.records import Mode
+from kefu.workspace import Workspace
+
+MODES: tuple[Mode, ...] = ("verbatim", "locked")
+
+
+def main() -> None:
+    asked = argparse.ArgumentParser(description=__doc__)
+    asked.add_argument("workspace", type=Path)
+    asked.add_argument("run")
+    asked.add_argument("--on", type=Path)
+    asked.add_argument("--most", type=int)
+    given = asked.parse_args()
+    run = Workspace(given.workspace.resolve()).run(given.run)
+    print(f"{'export':24} {'mode':9} {'asked':>5} {'same':>5} {'edge':>5} {'other':>5} {'lost':>5}")
+    with tempfile.TemporaryDirectory() as work:
+        to = Path(work)
+        export(run, "adapter", to / "adapter", check=False)
+        export(run, "merged", to / "merged", check=False)
+        export(run, "gguf", to / "gguf", check=False, types=("f16", "q8_0"))
+        if given.on:
+            export(run, "gguf", to / "lora", check=False, lora=True, base=given.on)
+        parities = {mode: Parity(run, mode=mode) for mode in MODES}
+        for parity in parities.values():
+            parity.questions = parity.questions[: given.most]
+
+        def bots() -> Iterator[tuple[str, AbstractContextManager[Bot]]]:
+            yield "adapter (PEFT)", nullcontext(Bot.open(run, adapter=to / "adapter"))
+            yield "merged (transformers)", nullcontext(Bot.open(run, merged=to / "merged"))
+            for file in sorted((to / "gguf").glob("*.gguf")):
+                yield file.name, over_llama(run, file)
+            for file in (to / "lora").glob("*.gguf") if given.on else ():
+                yield file.name, over_llama(run, given.on, file)
+
+        for name, opened in bots():
+            with opened as bot:
+                for mode, parity in parities.items():
+                    begun = time.monotonic()
+                    rows = parity.compare(bot)
+                    same, edge = sum(r.same for r in rows), sum(r.near for r in rows)
+                    lost = sum(bool(r.lost) for r in rows)
+                    print(
+                        f"{name:24} {mode:9} {len(rows):5} {same:5} {edge:5} "
+                        f"{len(rows) - same - edge:5} {lost:5}  {time.monotonic() - begun:.0f} s",
+                        flush=True,
+                    )
+                    for row in rows:
+                        if not (row.same or row.near):
+                            print(f"    {row.question!r}: {row.export!r}, not {row.run!r}")
+
+
+if __name__ == "__main__":
+    main()
