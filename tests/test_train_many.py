@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,22 +14,30 @@ import tiny
 from kefu import faq as faqs
 from kefu import jobs
 from kefu.plan import probe
-from kefu.records import Choice, Plan
 from kefu.settings import Settings
-from kefu.workspace import RunFolder, Workspace, write_json
+from kefu.workspace import RunFolder, Workspace
 
 DIES = """
 import os, signal
+import torch
 from kefu import cli
+from kefu.train import lean
 from kefu.train.many import Cards
 from kefu.train.session import Session
 kept, done = Cards.sum_up, []
 def sum_up(self, *said):
     done.append(1)
-    if self.rank == 1 and len(done) > 3:
+    if self.rank == 1 and len(done) > 4:
         os.kill(os.getpid(), signal.SIGKILL)
     return kept(self, *said)
 Cards.sum_up = sum_up
+loss, passes = lean.summed_loss, []
+def summed_loss(*said):
+    passes.append(1)
+    if os.environ["RANK"] == "1" and len(passes) == 6:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+    return loss(*said)
+lean.summed_loss = summed_loss
 Session.save_after = lambda self, step: step == 2
 cli.main()
 """
@@ -54,12 +61,14 @@ def same(one: RunFolder, other: RunFolder) -> None:
 
 
 def test_two_processes_train_one_bot_and_when_one_is_killed_one_or_two_go_on(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("KEFU_CACHE", str(tmp_path / "cache"))
     base = tiny.base(tmp_path / "base")
     faqs.write(tiny.FAQ.pairs, tmp_path / "shop.csv")
     (tmp_path / "dies.py").write_text(DIES, encoding="utf-8")
-    # The command under torchrun: its second process is killed in the fourth step.
+    # The command under torchrun: its second process is short of memory in the second step, and
+    # killed in the fourth.
     done = python(
         "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2, "dies.py",
         "-C", "shop", "train", "../shop.csv", "--base", base, "--precision", "fp32", "--steps", 6,
@@ -70,19 +79,23 @@ def test_two_processes_train_one_bot_and_when_one_is_killed_one_or_two_go_on(
     assert re.findall(r"step (\d)/6", done.stdout) == list("123")
     shop = Workspace(tmp_path / "shop")
     assert [run.name for run in shop.runs()] == ["two"] and not shop.run("two").finished
+    notes = {step.step: step.note for step in shop.run("two").steps() if step.note}
+    assert list(notes) == [2] and "Memory was short in step 2: goes on with 1 × 8" in notes[2]
     alone = shop.runs_folder / "alone"
     shutil.copytree(shop.run("two").path, alone)
 
-    # Two go on, in smaller portions, started by the command itself.
-    plan = shop.run("two").plan()
-    assert plan.effective_batch == 8 and plan.contrast.value
-    portions = {"micro_batch": Choice(2, "The test's."), "accumulation": Choice(4, "The test's.")}
-    write_json(shop.run("two").file("plan.json"), replace(plan, **portions), Plan)
-    done = python("-m", "kefu", "-C", "shop", "train", "--resume", "two", "--gpus", 2, cwd=tmp_path)
+    # Two go on, each with half of the base, by the memory that was found.
+    assert shop.run("two").plan().contrast.value
+    done = python(
+        "-m", "kefu", "-C", "shop", "train", "--resume", "two", "--gpus", 2, "--shard", cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     assert re.findall(r"step (\d)/6", done.stdout) == list("3456")
     assert done.stdout.count("trainable params") == done.stdout.count("run two: 6 steps") == 1
     assert done.stderr == ""
+    assert done.stdout.count("as memory was short here before") == 1
+    held, whole = re.findall(r"holds ([\d,]+) of the ([\d,]+) values", done.stdout)[0]
+    assert int(held.replace(",", "")) * 2 == int(whole.replace(",", "")) > 10_000
 
     jobs.resume(shop, "alone")
     settings = Settings(base=str(base), precision="fp32")
@@ -114,8 +127,9 @@ def test_a_share_is_everybody_s_and_of_like_size() -> None:
     from kefu.train.many import Cards
 
     lengths = [9, 3, 7, 1, 8, 2, 4, 4, 6, 5]
-    parts = [Cards(rank, 3).share(range(10), lengths) for rank in range(3)]
+    parts = Cards(0, 3).shares(range(10), lengths)
+    assert parts == Cards(2, 3).shares(range(10), lengths)
     assert sorted(row for part in parts for row in part) == list(range(10))
     tokens = [sum(lengths[row] for row in part) for part in parts]
     assert max(tokens) - min(tokens) <= 2
-    assert Cards().share([4, 2], lengths) == [4, 2]
+    assert Cards().shares([4, 2], lengths) == [[4, 2]]

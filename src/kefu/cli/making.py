@@ -123,6 +123,7 @@ def reword(
 @click.option(
     "--gpus", type=click.IntRange(1), help="Train on so many GPUs of this machine at once."
 )
+@click.option("--shard", is_flag=True, help="With --gpus: split a base that no GPU holds whole.")
 @with_faq
 @as_json
 def train(
@@ -133,6 +134,7 @@ def train(
     wordings: int | None,
     all_wordings: bool,
     gpus: int | None,
+    shard: bool,
     json_: bool,
 ) -> None:
     """Fine-tune a bot on an FAQ, by the plan."""
@@ -149,7 +151,7 @@ def train(
     try:
         if resume is not None:
             bar.planned = asked.workspace.run(resume).plan().forecast.seconds
-            run = jobs.resume(asked.workspace, resume, **told)
+            run = jobs.resume(asked.workspace, resume, shard=shard, **told)
         else:
             found = asked.faq()
             findings = jobs.check_faq(found, asked.settings)
@@ -171,7 +173,7 @@ def train(
                 for note in prepared.split.notes:
                     show.say(note)
             bar.planned = prepared.plan.forecast.seconds
-            run = jobs.train(asked.workspace, prepared, name=name, **told)
+            run = jobs.train(asked.workspace, prepared, name=name, shard=shard, **told)
     finally:
         bar.close()
     folder = asked.workspace.run(run.name)

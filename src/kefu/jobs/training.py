@@ -20,6 +20,7 @@ def train(
     prepared: Prepared,
     *,
     name: str | None = None,
+    shard: bool = False,
     on_step: Callable[[Step], None] = lambda step: None,
     on_start: Callable[[int, int], None] = lambda trainable, total: None,
 ) -> Run:
@@ -32,7 +33,12 @@ def train(
         write_json(folder.file("split.json"), prepared.split, Split)
         exams.write(folder.file("exam.jsonl"), prepared.split.exam)
         run = trainer.train(
-            prepared.plan, prepared.examples, folder, on_step=on_step, on_start=on_start
+            prepared.plan,
+            prepared.examples,
+            folder,
+            on_step=on_step,
+            on_start=on_start,
+            shard=shard,
         )
     except trainer.Interrupted:
         raise
@@ -47,6 +53,7 @@ def resume(
     workspace: Workspace,
     name: str,
     *,
+    shard: bool = False,
     on_step: Callable[[Step], None] = lambda step: None,
     on_start: Callable[[int, int], None] = lambda trainable, total: None,
 ) -> Run:
@@ -55,7 +62,13 @@ def resume(
 
     folder = workspace.run(name)
     return trainer.train(
-        folder.plan(), folder.examples(), folder, on_step=on_step, on_start=on_start, resume=True
+        folder.plan(),
+        folder.examples(),
+        folder,
+        on_step=on_step,
+        on_start=on_start,
+        resume=True,
+        shard=shard,
     )
 
 

@@ -114,22 +114,28 @@ def _gradient(
     """
     plan, cards = session.plan, session.cards
     labelled = sum(session.rows[i].labelled for i in rows)
-    mine = cards.share(rows, [len(row.ids) for row in session.rows])
+    shares = cards.shares(rows, [len(row.ids) for row in session.rows])
+    mine = shares[cards.rank]
+    parts = _by_length(session, mine, plan.micro_batch.value)
+    if session.split:  # every card is needed for each portion of any
+        most = max(-(-len(share) // plan.micro_batch.value) for share in shares)
+        parts += [[] for _ in range(most - len(parts))]
     total = torch.zeros((), device=session.device)
     short = False
     try:
-        for part in _by_length(session, mine, plan.micro_batch.value):
+        for part in parts:
             with autocast(plan.compute.value, session.device.startswith("cuda")):
-                packed = [session.rows[i] for i in part]
+                packed = [session.rows[i] for i in part or rows[:1]]
                 summed, apart = summed_loss(
-                    session.model, packed, session.device, likely, bank, part
+                    session.model, packed, session.device, likely, bank if part else None, part
                 )
-                loss = summed / labelled
+                loss = summed / labelled if part else summed * 0
                 aim = loss + plan.contrast.value * apart / len(rows)
             torch.autograd.backward(scaler.scale(aim) if scaler else aim)
             total += loss.detach()
     except (torch.OutOfMemoryError, RuntimeError) as error:
-        if not short_of_memory(error):
+        # A card that lacks memory in the middle of a cut-up base leaves the others waiting.
+        if session.split or not short_of_memory(error):
             raise
         short = True
     if short:  # what the error held on to is let go only now
@@ -269,7 +275,7 @@ def likely_part(session: Session) -> Likely | None:
         return None
     rows = [row for row, _ in zip(_one_an_answer(session.rows), range(SAMPLE), strict=False)]
     states = []
-    with torch.inference_mode():
+    with torch.no_grad():
         for row in rows:
             ids, places, where, _, _ = _packed([row], session.device)
             out = inner.get_decoder()(input_ids=ids, position_ids=places, use_cache=False)

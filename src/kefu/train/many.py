@@ -71,18 +71,18 @@ class Cards:
             if found is not None:
                 raise found[0](*found[1:])
 
-    def share(self, rows: Sequence[int], lengths: Sequence[int]) -> list[int]:
-        """This rank's part of a step's row numbers: the longest first, to whoever has fewest
+    def shares(self, rows: Sequence[int], lengths: Sequence[int]) -> list[list[int]]:
+        """Each rank's part of a step's row numbers: the longest first, to whoever has fewest
         tokens. `lengths` gives the tokens of every row of the training."""
         if self.world == 1:
-            return list(rows)
+            return [list(rows)]
         parts: list[list[int]] = [[] for _ in range(self.world)]
         tokens = [0] * self.world
         for row in sorted(rows, key=lambda i: -lengths[i]):
             least = tokens.index(min(tokens))
             parts[least].append(row)
             tokens[least] += lengths[row]
-        return parts[self.rank]
+        return parts
 
     def sum_up(self, weights: Sequence[Any], *values: torch.Tensor) -> list[torch.Tensor]:
         """Adds up the gradients of `weights`, in place, and scalars over all ranks."""

@@ -21,7 +21,7 @@ from ..prompt import Prompt, Row
 from ..records import Example, Plan, Run, Step
 from ..weights import load, to_stderr
 from ..workspace import RunFolder, append_lines, dump, write_text
-from . import checkpoints, ladder, many
+from . import checkpoints, ladder, many, split
 from .leaves import describe, finish, trainable
 
 OnStep = Callable[[Step], None]
@@ -75,6 +75,8 @@ class Session:
     """Digests of plan, FAQ and base, which every checkpoint bears."""
     asked: Asked = field(default_factory=lambda: Asked())
     cards: many.Cards = field(default_factory=lambda: many.Cards())
+    split: bool = False
+    """Whether the base is cut up over the cards, see split.py."""
     notes: list[str] = field(default_factory=list)
     """What happened since the last step that was told, in whole sentences."""
 
@@ -158,12 +160,14 @@ def train(
     on_step: OnStep = lambda step: None,
     on_start: Callable[[int, int], None] = lambda trainable, total: None,
     resume: bool = False,
+    shard: bool = False,
     say: Callable[[str], None] = to_stderr,
 ) -> Run:
     """Fine-tunes by `plan` on `examples` into `folder`, and returns what came of it.
 
     `on_start` hears the trainable and the total parameters, `on_step` every optimizer step.
-    With `resume` training goes on from the newest checkpoint that is whole. Writes plan.json,
+    With `resume` training goes on from the newest checkpoint that is whole; with `shard` the base
+    is cut up over the processes of the launch. Writes plan.json,
     examples.jsonl, steps.jsonl, adapter/ (PEFT's own form, tokenizer beside it), loss.svg,
     versions.json and run.json.
 
@@ -179,6 +183,8 @@ def train(
             "This plan is trained by TRL, which kefu runs in one process.",
             "Train on one card, without --gpus.",
         )
+    if shard:
+        split.refuse_unless_possible(plan, cards.world)
     with folder.locked():
         if folder.finished:
             raise RunError(
@@ -188,7 +194,7 @@ def train(
         if resume:
             checkpoints.refuse_another(folder, of)
         describe(plan, examples, folder)
-        work = _Work(plan, tuple(examples), folder, resume, of)
+        work = _Work(plan, tuple(examples), folder, resume, shard, of)
         try:
             return _trained(cards.told(work), cards, on_step, on_start, say)
         except KeyboardInterrupt:
@@ -229,6 +235,7 @@ class _Work:
     examples: tuple[Example, ...]
     folder: RunFolder
     resume: bool
+    shard: bool
     of: dict[str, str]
 
 
@@ -243,11 +250,13 @@ def _trained(
     with asked.heard():
         wrong: KefuError | None = None
         try:
-            session = _open(plan, work.examples, folder, on_step, say, cards)
+            session = _open(plan, work.examples, folder, on_step, say, cards, work.shard)
             session.of = work.of | {"base": checkpoints.base_digest(session.model)}
             session.asked = asked
             if work.resume:
                 checkpoints.refuse_another(folder, session.of)
+            if work.shard:
+                session.notes.append(split.over_cards(session.model, session.device))
         except KefuError as error:
             wrong = error
         cards.agree(wrong)
@@ -283,6 +292,7 @@ def _open(
     on_step: OnStep,
     say: Callable[[str], None],
     cards: many.Cards,
+    shard: bool,
 ) -> Session:
     import torch
     from peft import LoraConfig, TaskType, get_peft_model
@@ -294,12 +304,13 @@ def _open(
             "The plan is for a GPU, and there is none here.", "Make the plan on this machine."
         )
     set_seed(plan.seed.value)
+    place = f"cuda:{torch.cuda.current_device()}" if device == "cuda" else "cpu"
     loaded = load(
         plan.base.value,
         precision=plan.precision.value,
         compute=plan.compute.value,
         unpacked=plan.unpacked.value,
-        device=f"cuda:{torch.cuda.current_device()}" if device == "cuda" else "cpu",
+        device="cpu" if shard else place,  # one card would not hold it
         trust_remote_code=plan.trust_remote_code,
         say=say,
     )
@@ -329,7 +340,9 @@ def _open(
     owners = [
         -1 if e.answer is None else numbers.setdefault(e.answer, len(numbers)) for e in examples
     ]
-    return Session(plan, rows, folder, model, prompt, loaded.device, on_step, owners, cards=cards)
+    return Session(
+        plan, rows, folder, model, prompt, place, on_step, owners, cards=cards, split=shard
+    )
 
 
 def _check(rows: list[Row], examples: Sequence[Example], plan: Plan, prompt: Prompt) -> None:
