@@ -1,11 +1,13 @@
 """Whether every export of a run answers as the run does: the exam, in each engine and two modes.
 
-`python bench/parity.py WORKSPACE RUN [--on BASE.gguf] [--most N]`: exports RUN as adapter, merged
-and GGUF (f16, q8_0), with BASE.gguf (a GGUF of the base) as a GGUF LoRA, too, and puts the run's
-exam (its first N questions) to each in PEFT, transformers or llama.cpp. `same`: the reply is the
-run's, letter for letter; `edge`: the same row was meant, but only one of the two was sure enough
-to answer; `other`: anything else; `lost`: a fact is missing, or stands there that the run's reply
-has not. Needs xllamacpp.
+`python bench/parity.py WORKSPACE RUN [--on BASE.gguf] [--most N] [--mode M]`: exports RUN as
+adapter, merged and GGUF (f16, q8_0), with BASE.gguf (a GGUF of the base) as a GGUF LoRA, too, and
+puts the run's exam (its first N questions) to each in PEFT, transformers or llama.cpp, in the
+modes M (`verbatim` and `locked`).
+
+`same`: the reply is the run's, letter for letter; `edge`: the same row was meant, but only one of
+the two was sure enough to answer; `other`: anything else; `lost`: a fact is missing, or stands
+there that the run's reply has not. Needs xllamacpp.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ def main() -> None:
     asked.add_argument("run")
     asked.add_argument("--on", type=Path)
     asked.add_argument("--most", type=int)
+    asked.add_argument("--mode", action="append", choices=MODES)
     given = asked.parse_args()
     run = Workspace(given.workspace.resolve()).run(given.run)
     print(f"{'export':24} {'mode':9} {'asked':>5} {'same':>5} {'edge':>5} {'other':>5} {'lost':>5}")
@@ -41,7 +44,7 @@ def main() -> None:
         export(run, "gguf", to / "gguf", check=False, types=("f16", "q8_0"))
         if given.on:
             export(run, "gguf", to / "lora", check=False, lora=True, base=given.on)
-        parities = {mode: Parity(run, mode=mode) for mode in MODES}
+        parities = {mode: Parity(run, mode=mode) for mode in given.mode or MODES}
         for parity in parities.values():
             parity.questions = parity.questions[: given.most]
 
