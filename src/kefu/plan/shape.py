@@ -323,4 +323,6 @@ def _text_part(config: Mapping[str, Any]) -> Mapping[str, Any]:
 def _as_qwen2(config: Mapping[str, Any]) -> dict[str, Any]:
     """Qwen-7B's config in qwen2's words: it counts w1 and w2 together as its MLP width."""
     whole = _size(config, "intermediate_size")
-    return {**config, "intermediate_size": whole // 2, "head_dim": config.get("kv_channels")}
+    words = {"intermediate_size": whole // 2, "head_dim": config.get("kv_channels")}
+    # Beyond `seq_length` its attention is another; `max_position_embeddings` is not its limit.
+    return {**config, **words, "max_position_embeddings": config.get("seq_length")}

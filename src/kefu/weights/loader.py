@@ -18,6 +18,7 @@ from ..errors import BaseError
 from ..plan.bases import Base, offline, resolve
 from ..records import Precision
 from .embedded import Say, converted, folder_of, to_stderr
+from .qwen1 import as_qwen2, downloaded, is_qwen1, mapped_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,9 @@ def place_of(base: Base, say: Say = to_stderr) -> str:
     """What transformers is given for this base: a folder or a hub id."""
     if base.kind == "embedded":
         return str(converted(base, say))
+    if is_qwen1(base):
+        folder = Path(base.name).expanduser() if base.kind == "folder" else downloaded(base.name)
+        return str(as_qwen2(folder, say))
     if base.kind == "folder":
         return str(Path(base.name).expanduser())
     return base.name
@@ -94,8 +98,8 @@ def load(
         )
     else:
         options["dtype"] = dtypes[precision]
-    place = place_of(base, say)
     with _quiet_bars(), _said(base, trust_remote_code):
+        place = place_of(base, say)
         model = AutoModelForCausalLM.from_pretrained(place, **options)
         if unpacked and precision == "nf4":
             model = model.dequantize(dtypes[compute])
@@ -130,6 +134,8 @@ def local_counter(name: str) -> Callable[[str], int] | None:
         folder = folder_of(base) if base.kind == "embedded" else Path(base.name).expanduser()
     except BaseError:
         return None
+    if base.kind == "folder" and is_qwen1(base):
+        folder = mapped_folder(folder)
     path = folder / "tokenizer.json"
     if not path.is_file():
         return None
