@@ -27,6 +27,9 @@ PATH = 2048
 STATES, TEXTS = 2, 8
 """Sequences that are computed side by side."""
 
+PART = 16
+"""Sequences whose states are asked for at one time."""
+
 
 class LlamaModel:
     """What `bot` calls a model. Raises OSError where llama.cpp has ended."""
@@ -49,7 +52,10 @@ class LlamaModel:
         """The decoder's last hidden state after each sequence, (n, d) in float32."""
         if self._states is None:
             self._states = self._open(STATES, CONTEXT + PATH, states=True)
-        return torch.tensor(self._states.states(sequences), dtype=torch.float32)
+        found: list[list[float]] = []
+        for start in range(0, len(sequences), PART):  # a slow machine must answer in time, too
+            found += self._states.states(sequences[start : start + PART])
+        return torch.tensor(found, dtype=torch.float32)
 
     def logits(self, hidden: torch.Tensor, tokens: Sequence[int]) -> torch.Tensor:
         """Logits (k,) of a few tokens after one hidden state (d,)."""
