@@ -127,7 +127,7 @@ def test_the_widget_opens_on_a_named_site_only_and_hands_on_its_key(
                 if "guess" in site:
                     frame.get_by_text("A valid key is needed.").wait_for(timeout=9000)
                 else:
-                    frame.locator(".votes").wait_for(timeout=20000)
+                    frame.locator(".votes").wait_for(timeout=60000)
             page.close()
         browser.close()
         shop.shutdown()
