@@ -63,8 +63,9 @@ def polite(kind: Kind, message: str, chinese: bool) -> Reply:
 
 def questions(message: str) -> tuple[str, ...]:
     """The questions of a message that asks several, each with its mark; else nothing."""
-    parts = [part.strip(" ，,、。；;\n") for part in _ASKING.findall(message)]
-    rest = message[sum(len(part) for part in _ASKING.findall(message)) :]
+    found = _ASKING.findall(message)
+    parts = [part.strip(" ，,、。；;\n") for part in found]
+    rest = message[sum(map(len, found)) :]
     long = all(len(_PUNCTUATION.sub("", part)) >= LEAST for part in parts)
     return tuple(parts) if len(parts) > 1 and long and not _PUNCTUATION.sub("", rest) else ()
 
@@ -108,7 +109,7 @@ def tongue_of(message: str) -> Tongue:
     """
     letters = [c for c in message if _cjk(c)]
     if not letters:
-        return "en" if len(re.findall(r"[A-Za-z]{2,}", message)) > 0 else ""
+        return "en" if re.search(r"[A-Za-z]{2,}", message) else ""
     traditional = sum(_in(c, "big5") and not _in(c, "gb2312") for c in letters)
     simplified = sum(_in(c, "gb2312") and not _in(c, "big5") for c in letters)
     if simplified > traditional:

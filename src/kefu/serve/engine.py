@@ -183,12 +183,7 @@ class Engine:
                     return
                 continue
             try:
-                pipe.send(
-                    [
-                        (w.question, w.history, w.most, w.temperature, bool(w.on_piece))
-                        for w in batch
-                    ]
-                )
+                pipe.send([w.asked for w in batch])
                 while isinstance(said := pipe.recv() if pipe.poll(HUNG) else None, tuple):
                     at, piece = said
                     if (on_piece := batch[at].on_piece) is not None:

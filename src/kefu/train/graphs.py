@@ -18,7 +18,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from transformers import get_scheduler
 
 from ..weights import frozen_head
 from . import lean
@@ -28,7 +27,7 @@ from .contrast import Bank
 from .fused import fuse_attention, fuse_norms
 from .guard import Guard
 from .ladder import climb_down, short_of_memory
-from .lean import CLIP, Laid, autocast, bank_of, laid
+from .lean import CLIP, Laid, autocast, bank_of, laid, schedule
 from .loss import LabelLoss
 from .session import Session
 
@@ -98,7 +97,7 @@ class Recorder:
         self.weights = [p for p in session.model.parameters() if p.requires_grad]
         self.masters = masters
         self.cuda = session.device.startswith("cuda")
-        self.longest = max(len(row.ids) for row in session.rows)
+        self.longest = max(session.lengths)
         self.half = self.cuda and session.plan.compute.value == "bf16"
         self.apart = False
         if self.half:
@@ -236,12 +235,7 @@ def run(session: Session, resume: bool) -> None:
     optimizer = torch.optim.AdamW(masters, lr=rate, weight_decay=0.0, fused=True, capturable=cuda)
     # The rate is a number on the device, which the graph reads; the schedule is kept beside it.
     clock = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=plan.learning_rate.value)
-    scheduler = get_scheduler(
-        plan.scheduler.value,
-        clock,
-        num_warmup_steps=plan.warmup.value,
-        num_training_steps=plan.steps.value,
-    )
+    scheduler = schedule(plan, clock)
     bank = bank_of(session)
     moving = Moving(model, optimizer, scheduler, None, bank, session.device)
     guard = Guard(session, moving)

@@ -19,6 +19,7 @@ from transformers import get_scheduler
 
 from ..errors import RunError
 from ..prompt import IGNORED, Row
+from ..records import Plan
 from ..weights import frozen_head, last_states
 from .checkpoints import Moving
 from .contrast import Bank
@@ -47,12 +48,7 @@ def run(
     optimizer = torch.optim.AdamW(
         weights, lr=plan.learning_rate.value, weight_decay=0.0, fused=True
     )
-    scheduler = get_scheduler(
-        plan.scheduler.value,
-        optimizer,
-        num_warmup_steps=plan.warmup.value,
-        num_training_steps=plan.steps.value,
-    )
+    scheduler = schedule(plan, optimizer)
     scaler = torch.amp.GradScaler("cuda") if plan.compute.value == "fp16" else None
     # Both look at the untrained model, also when training goes on: before the adapter is restored.
     likely = likely_part(session)
@@ -100,6 +96,16 @@ def run(
             session.stop_after(number)
 
 
+def schedule(plan: Plan, optimizer: Any) -> Any:
+    """The plan's learning rate over its steps."""
+    return get_scheduler(
+        plan.scheduler.value,
+        optimizer,
+        num_warmup_steps=plan.warmup.value,
+        num_training_steps=plan.steps.value,
+    )
+
+
 def _gradient(
     session: Session,
     rows: list[int],
@@ -114,7 +120,7 @@ def _gradient(
     """
     plan, cards = session.plan, session.cards
     labelled = sum(session.rows[i].labelled for i in rows)
-    shares = cards.shares(rows, [len(row.ids) for row in session.rows])
+    shares = cards.shares(rows, session.lengths)
     mine = shares[cards.rank]
     parts = _by_length(session, mine, plan.micro_batch.value)
     if session.split:  # every card is needed for each portion of any

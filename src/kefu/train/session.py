@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from ..errors import FaqError, KefuError, RunError
@@ -79,6 +80,11 @@ class Session:
     """Whether the base is cut up over the cards, see split.py."""
     notes: list[str] = field(default_factory=list)
     """What happened since the last step that was told, in whole sentences."""
+
+    @cached_property
+    def lengths(self) -> list[int]:
+        """Tokens of every row."""
+        return [len(row.ids) for row in self.rows]
 
     def batches(self) -> Iterator[list[int]]:
         """Row numbers of each optimizer step from the first on, the same for the same seed."""
