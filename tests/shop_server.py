@@ -67,6 +67,11 @@ def kefu(root: Path, *words: str) -> list[str]:
     return [sys.executable, "-m", "kefu", "-C", str(root), *words]
 
 
+def elsewhere(address: str) -> httpx.HTTPTransport:
+    """A client at an address of its own: what it asks counts in its own minute, in no other's."""
+    return httpx.HTTPTransport(local_address=address)
+
+
 def wait_for_ready(url: str, word: str = '"ready"', seconds: float = 150) -> None:
     end, said = time.monotonic() + seconds, ""
     while word not in said:

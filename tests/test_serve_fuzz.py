@@ -21,7 +21,7 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 
-from shop_server import ASK, CHAT, XSS, Server
+from shop_server import ASK, CHAT, XSS, Server, elsewhere
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
@@ -127,7 +127,7 @@ def test_the_widget_opens_on_a_named_site_only_and_hands_on_its_key(
                 if "guess" in site:
                     frame.get_by_text("A valid key is needed.").wait_for(timeout=9000)
                 else:
-                    frame.locator(".votes").wait_for(timeout=60000)
+                    frame.locator(".votes").wait_for(timeout=20000)
             page.close()
         browser.close()
         shop.shutdown()
@@ -135,8 +135,7 @@ def test_the_widget_opens_on_a_named_site_only_and_hands_on_its_key(
 
 
 def test_sigterm_lets_the_running_answers_end(strict: Server) -> None:
-    # From another address, which has its own minute.
-    other = httpx.HTTPTransport(local_address="127.0.0.2")
+    other = elsewhere("127.0.0.2")
     engine = strict.engine
     with (
         ThreadPoolExecutor(6) as pool,
