@@ -20,8 +20,6 @@ from kefu.prompt import Prompt
 from kefu.train import train
 from kefu.workspace import RunFolder
 
-pytestmark = pytest.mark.slow
-
 WINDOW = 16
 """Of the models with a sliding window: shorter than every row."""
 FAMILIES: dict[str, dict[str, Any]] = {

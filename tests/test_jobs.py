@@ -13,8 +13,6 @@ from kefu.records import Example, Faq, Origin, Pair, trained_part
 from kefu.settings import Settings
 from kefu.workspace import Workspace
 
-pytestmark = pytest.mark.slow  # rewording imports scikit-learn
-
 
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Faq:

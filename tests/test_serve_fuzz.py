@@ -18,7 +18,6 @@ from threading import Thread
 import httpx
 import psutil
 import pytest
-import schemathesis
 from hypothesis import HealthCheck, given, settings
 
 from shop_server import ASK, CHAT, XSS, Server, elsewhere
@@ -27,6 +26,8 @@ CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 
 def test_the_description_holds_under_schemathesis(server: Server) -> None:
+    import schemathesis  # here: it takes seconds, which collecting the dry tests need not pay
+
     schema = schemathesis.openapi.from_url(f"{server.url}/openapi.json")
 
     count = 0
