@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 import tiny
 from kefu.bot import Bot, best_threshold, calibrate
 from kefu.bot import bot as bot_module
+from kefu.bot import engine as engine_module
 from kefu.bot.calibration import Calibration, Seen, fit
 from kefu.bot.choose import choose
 from kefu.bot.generate import MOST, generate, generate_all
@@ -284,6 +286,42 @@ def test_answers_together_are_those_of_each_alone(bot: Bot) -> None:
     together = generate_all(bot.engine, bot.prompt, prompts, most=16)
     for prompt, answer in zip(prompts, together, strict=True):
         assert answer == list(generate(bot.engine, bot.prompt, prompt, sample=False, most=16))
+
+
+def test_an_answer_that_ends_leaves_the_batch_and_changes_no_other(
+    bot: Bot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "SLICE", 100)  # the tiny vocabulary in several slices
+    prompts = [bot.prompt.ids(q) for q in ASKED[:10]]
+    said = generate_all(bot.engine, bot.prompt, prompts, most=16)
+    common = Counter(t for answer in said for t in set(answer)).most_common()
+    end = next(t for t, n in common if n < 10 and any(a.index(t) > 0 for a in said if t in a))
+    monkeypatch.setitem(bot.prompt.__dict__, "terminator", end)
+    ended = [a[: a.index(end) + 1] if end in a else a for a in said]
+    assert len({len(a) for a in ended}) > 1
+    assert generate_all(bot.engine, bot.prompt, prompts, most=16) == ended
+
+
+def test_an_untrained_base_is_not_blamed_for_writing_the_next_turn(
+    bot: Bot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = bot.prompt.encode("上午 10 點。\n問：幾點？\n答：下午")
+    steps = iter(script)
+    monkeypatch.setattr(bot.engine, "_step", lambda *_: ([next(steps)], None))
+    with bot.untuned() as base:
+        reply = next(base.answer_all([("幾點開門？", ())]))
+    assert (reply.text, reply.stopped) == ("上午 10 點。", True)
+    assert len(list(steps)) > 0  # and no time was spent on it
+
+
+def test_replies_keep_the_order_of_the_questions_however_long_they_are(
+    bot: Bot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bot_module, "BATCH", 2)
+    bot.mode = "free"
+    asked = [(q, ()) for q in sorted(ASKED[:11], key=len, reverse=True)]
+    together = [r.text for r in bot.answer_all(asked, most=8)]
+    assert together == [next(bot.answer_all([one], most=8)).text for one in asked]
 
 
 @pytest.mark.parametrize("mode", ["free", "verbatim", "locked"])

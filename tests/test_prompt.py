@@ -96,6 +96,24 @@ def test_an_answer_ends_where_the_template_ends_it(template: str, chat: str, tok
     assert made.tokenizer.convert_ids_to_tokens(made.terminator) == token
 
 
+@pytest.mark.parametrize(("template", "opening"), [("plain", "問："), ("instruction", "### 指令：")])
+def test_an_answer_is_over_where_the_base_writes_the_customers_next_turn(
+    template: str, opening: str
+) -> None:
+    made = prompt(template)
+    assert opening in made.text("幾點")  # it is how the template opens a turn
+    ids = made.encode(f"上午 10 點。\n{opening}")
+    assert made.ended(ids) and made.said(ids) == "上午 10 點。"
+    assert not made.ended(made.encode("上午 10 點。\n問"))
+    assert made.said(made.answer_ids("上午 10 點。")) == "上午 10 點。"
+
+
+def test_what_a_stream_may_have_to_take_back_is_unsettled() -> None:
+    made = prompt("plain")
+    assert made.unsettled("上午 10 點。\n問") and made.unsettled("上午\ufffd")
+    assert not made.unsettled("請問") and not made.unsettled("上午 10 點。")
+
+
 @each_form
 def test_the_terminator_is_what_a_past_answer_is_followed_by(template: str, chat: str) -> None:
     made = prompt(template, chat)

@@ -44,6 +44,10 @@ _INSTRUCTION = (
 TEMPLATES = {"plain": _PLAIN, "instruction": _INSTRUCTION}
 """Templates of kefu's own, by name. `chat` means the one that the base brings."""
 
+NEXT_TURN = {"plain": "\n問：", "instruction": "\n### 指令："}
+"""How a template of kefu's own opens the customer's next turn. A base that was not trained knows
+no terminator, but it goes on to this: there its answer is over, as in every hand-made RAG prompt.
+A template that the base brings ends a turn with a token of the base's own."""
 BRIEF = 6
 """Tokens of the answer that a brief row learns."""
 _ANSWER = "一二三四五六七八九十"  # stands for an answer while the terminator is looked up
@@ -193,6 +197,29 @@ class Prompt:
             return self._eos()
         first: int = self.encode(after.lstrip())[0]
         return first
+
+    def ended(self, ids: Sequence[int]) -> bool:
+        """Whether an answer is over: by its terminator, or since the next turn has begun."""
+        if ids and ids[-1] == self.terminator:
+            return True
+        opening = NEXT_TURN.get(self.template)
+        return opening is not None and opening in self.decode(ids)
+
+    def said(self, ids: Sequence[int]) -> str:
+        """The answer's text: without special tokens, the next turn, and blanks at its ends."""
+        text = self.decode(ids)
+        opening = NEXT_TURN.get(self.template)
+        return (text.partition(opening)[0] if opening else text).strip()
+
+    def unsettled(self, text: str) -> bool:
+        """Whether more tokens may take back the end of `text`: half a character, half an opening.
+
+        What streams waits for them.
+        """
+        opening = NEXT_TURN.get(self.template, "")
+        return text.endswith("\ufffd") or any(
+            text.endswith(opening[:size]) for size in range(2, len(opening))
+        )
 
     def _eos(self) -> int:
         found = self.tokenizer.eos_token_id

@@ -27,6 +27,8 @@ from .weighing import Weighed, Weigher
 BATCH = 32
 """Questions that are answered at one time on a CPU; on a GPU eight times as many. Below this a
 step of generation is bound by reading the weights, however few answers it goes on with."""
+SPREAD = 4
+"""Of so many batches the questions are sorted by length, so that each batch holds like ones."""
 MOST_ROWS = 20_000
 """Trained wordings that are compared with a question."""
 
@@ -126,12 +128,11 @@ class Bot:
             if token == self.prompt.terminator:
                 break
             made.append(token)
-            text = self.prompt.decode(made).strip()
-            # A character may take several tokens; blanks at the end are not part of an answer.
-            if len(text) > len(told) and not text.endswith("\ufffd"):
+            text = self.prompt.said(made)
+            if len(text) > len(told) and not self.prompt.unsettled(text):
                 yield text[len(told) :]
                 told = text
-        rest = self.prompt.decode(made).strip()[len(told) :]
+        rest = self.prompt.said(made)[len(told) :]
         if rest:
             yield rest
 
@@ -186,14 +187,24 @@ class Bot:
         temperature: float | None,
     ) -> Iterator[Reply]:
         size = BATCH * (8 if self.engine.device.startswith("cuda") else 1)
-        for start in range(0, len(asked), size):
-            part = asked[start : start + size]
-            begun = time.perf_counter()
+        for start in range(0, len(asked), size * SPREAD):
+            part = asked[start : start + size * SPREAD]
             prompts = [self._prompt(q, h)[0] for q, h in part]
-            replies = self._reply([q for q, _ in part], prompts, most or MOST, temperature)
-            each = (time.perf_counter() - begun) / len(part)
-            for reply in replies:
-                yield _timed(reply, each)
+            order = sorted(range(len(part)), key=lambda i: len(prompts[i]))
+            replies: dict[int, Reply] = {}
+            for at in range(0, len(part), size):
+                these = order[at : at + size]
+                begun = time.perf_counter()
+                made = self._reply(
+                    [part[i][0] for i in these],
+                    [prompts[i] for i in these],
+                    most or MOST,
+                    temperature,
+                )
+                each = (time.perf_counter() - begun) / len(these)
+                replies |= {i: _timed(r, each) for i, r in zip(these, made, strict=True)}
+            for i in range(len(part)):
+                yield replies[i]
 
     @property
     def longest_answer(self) -> int:
@@ -329,12 +340,12 @@ class Bot:
         return found.share if found.share > found.hand_over else 0.0
 
     def _free(self, ids: list[int]) -> Reply:
-        text = self.prompt.decode(ids).strip()
+        text = self.prompt.said(ids)
         away = text == self.prompt.hand_over
         return Reply(
             text,
             handed_over=away,
-            stopped=bool(ids) and ids[-1] == self.prompt.terminator,
+            stopped=self.prompt.ended(ids),
             source=None,
             tokens=len(ids),
         )

@@ -13,6 +13,9 @@ import torch
 from ..prompt import Prompt
 from ..weights import frozen_head, last_states
 
+SLICE = 4096
+"""Tokens of the vocabulary whose logits a processor makes at once: they stay in its cache."""
+
 
 class Model(Protocol):
     """A fine-tuned model, in any engine."""
@@ -33,7 +36,7 @@ class Model(Protocol):
         ...
 
     def write(self, prompts: Sequence[Sequence[int]], prompt: Prompt, most: int) -> list[list[int]]:
-        """Greedy answers, the terminator last where there is one."""
+        """Greedy answers, what ends them last (`Prompt.ended`) where they end."""
         ...
 
 
@@ -72,28 +75,67 @@ class Engine:
         found = self.head[rows].float() @ hidden
         return torch.tanh(found / self.cap) * self.cap if self.cap else found
 
+    @torch.inference_mode()
     def write(self, prompts: Sequence[Sequence[int]], prompt: Prompt, most: int) -> list[list[int]]:
-        """Greedy answers to many prompts at once, padded on the left."""
+        """Greedy answers to many prompts at once, padded on the left.
+
+        Answers that came to their end leave the batch. Logits are made for the last token only and
+        on a processor in slices of the vocabulary: they are most of the work of a small model.
+        """
+        answers: list[list[int]] = [[] for _ in prompts]
         width = max(len(p) for p in prompts)
         pad = prompt.tokenizer.pad_token_id or 0
-        ids = torch.tensor(
-            [[pad] * (width - len(p)) + list(p) for p in prompts], device=self.device
-        )
-        mask = torch.tensor(
-            [[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=self.device
-        )
-        with torch.inference_mode():
-            out = self.inner.generate(
-                input_ids=ids,
-                attention_mask=mask,
-                do_sample=False,
-                max_new_tokens=most,
-                eos_token_id=prompt.terminator,
-                pad_token_id=pad,
-            )
-        answers = []
-        for row in out[:, width:].tolist():
-            if prompt.terminator in row:
-                row = row[: row.index(prompt.terminator) + 1]
-            answers.append(row)
+        given = self._matrix([[pad] * (width - len(p)) + list(p) for p in prompts])
+        mask = self._matrix([[0] * (width - len(p)) + [1] * len(p) for p in prompts])
+        places = (mask.cumsum(-1) - 1).clamp_min(0)
+        open_ones = list(range(len(prompts)))
+        past: Any = None
+        for _ in range(most):
+            tokens, past = self._step(given, mask, places, past)
+            for number, token in zip(open_ones, tokens, strict=True):
+                answers[number].append(token)
+            left = [i for i, n in enumerate(open_ones) if not prompt.ended(answers[n])]
+            if not left:
+                break
+            places = places[:, -1:] + 1
+            if len(left) < len(tokens):
+                kept = torch.tensor(left, device=self.device)
+                past.batch_select_indices(kept)
+                mask, places = mask[kept], places[kept]
+                open_ones = [open_ones[i] for i in left]
+            given = self._matrix([[tokens[i]] for i in left])
+            mask = torch.cat([mask, torch.ones_like(mask[:, :1])], -1)
         return answers
+
+    def _matrix(self, rows: list[list[int]]) -> torch.Tensor:
+        return torch.tensor(rows, device=self.device)
+
+    def _step(
+        self, given: torch.Tensor, mask: torch.Tensor, places: torch.Tensor, past: Any
+    ) -> tuple[list[int], Any]:
+        """The likeliest next token of each row, and the cache that knows the rows up to it."""
+        asked = {
+            "input_ids": given,
+            "attention_mask": mask,
+            "position_ids": places,
+            "past_key_values": past,
+            "use_cache": True,
+        }
+        if self.head is None:
+            out = self.inner(**asked, logits_to_keep=1)
+            return out.logits[:, -1].argmax(-1).tolist(), out.past_key_values
+        out = self.inner.get_decoder()(**asked)
+        return self._likeliest(out.last_hidden_state[:, -1]).tolist(), out.past_key_values
+
+    def _likeliest(self, hidden: torch.Tensor) -> torch.Tensor:
+        """The tokens (n,) of the highest logits after hidden states (n, d).
+
+        A cap bends all logits alike, so that the highest stays the highest.
+        """
+        if self.device.startswith("cuda"):
+            found: torch.Tensor = (hidden @ self.head.T).argmax(-1)
+            return found
+        best = [(hidden @ part.T).max(-1) for part in self.head.split(SLICE)]
+        first = torch.stack([part.values for part in best]).argmax(0)
+        places = torch.stack([part.indices for part in best])
+        return places.gather(0, first[None])[0] + first * SLICE

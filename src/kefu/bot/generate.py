@@ -24,7 +24,7 @@ def generate(
     seed: int | None = None,
     temperature: float | None = None,
 ) -> Iterator[int]:
-    """Token ids of an answer as they come; the terminator is the last, unless it was cut off.
+    """Token ids of an answer as they come; what ends it is the last, unless it was cut off.
 
     `temperature` of the sampling, the tutorials' where it is None; 0 is greedy.
     """
@@ -32,6 +32,7 @@ def generate(
     sample = sample and heat > 0
     generator = torch.Generator().manual_seed(seed) if seed is not None else None
     past: Any = None
+    made: list[int] = []
     given = torch.tensor([list(ids)], device=engine.device)
     for _ in range(most):
         with torch.inference_mode():
@@ -42,7 +43,8 @@ def generate(
         logits = out.logits[0, -1].float()
         token = _sampled(logits, generator, heat) if sample else int(logits.argmax())
         yield token
-        if token == prompt.terminator:
+        made.append(token)
+        if prompt.ended(made):
             return
         given = torch.tensor([[token]], device=engine.device)
 
