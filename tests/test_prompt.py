@@ -96,7 +96,9 @@ def test_an_answer_ends_where_the_template_ends_it(template: str, chat: str, tok
     assert made.tokenizer.convert_ids_to_tokens(made.terminator) == token
 
 
-@pytest.mark.parametrize(("template", "opening"), [("plain", "問："), ("instruction", "### 指令：")])
+@pytest.mark.parametrize(
+    ("template", "opening"), [("plain", "問："), ("instruction", "### 指令：")]
+)
 def test_an_answer_is_over_where_the_base_writes_the_customers_next_turn(
     template: str, opening: str
 ) -> None:

@@ -44,6 +44,12 @@ class Settings(BaseModel):
     reword_endpoint: str = ""
     """An OpenAI-compatible address that `kefu reword` may ask for wordings, or nothing."""
     reword_model: str = ""
+    embedder: str = ""
+    """A sentence-transformers model (folder or hub id) whose retrieval stands beside the bot in its
+    exams, or nothing."""
+    report_to: tuple[str, ...] = ()
+    """Experiment trackers that hear every step: "tensorboard", "trackio", "mlflow", "wandb" …, by
+    the names of transformers' `report_to`."""
     trust_remote_code: bool = False
     """Lets a base model's own Python code run on this machine. Leave off unless you read it."""
 

@@ -77,6 +77,7 @@ def evaluate(
             mode=mode,
             controls=controls,
             previous=previous,
+            embedder=workspace.settings().embedder,
             on_verdict=lambda who, verdict, done, of: tell(done, of),
         )
     if json_:

@@ -147,7 +147,9 @@ def train(
         return None
 
     bar = show.Progress(asked.settings.recipe == "tutorial")
-    told: dict[str, Any] = {} if json_ else {"on_step": bar.step, "on_start": bar.start}
+    told: dict[str, Any] = {"report_to": asked.settings.report_to}
+    if not json_:
+        told |= {"on_step": bar.step, "on_start": bar.start}
     try:
         if resume is not None:
             bar.planned = asked.workspace.run(resume).plan().forecast.seconds

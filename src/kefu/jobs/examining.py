@@ -5,14 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from .. import exam as exams
-from ..records import ExamQuestion, Faq, Mode, Reply, Report, Verdict, trained_part
+from ..records import ExamQuestion, Faq, Mode, Pair, Reply, Report, Verdict, trained_part
 from ..workspace import RunFolder, read_json, write_json, write_text
 
 if TYPE_CHECKING:
     from ..bot import Bot
+    from ..recall import Hit
 
 SPARE_TOKENS = 8
 """The untuned base does not know when to stop: its answers are cut this many tokens beyond the
@@ -20,6 +21,17 @@ longest answer of the FAQ, so that every right answer still fits."""
 
 Answerer = Callable[[Sequence[ExamQuestion]], Iterable[Reply]]
 """What an exam is put to."""
+
+
+class Finder(Protocol):
+    """An index of an FAQ's rows, by letters or by meaning."""
+
+    @property
+    def pairs(self) -> tuple[Pair, ...]: ...
+
+    def search_all(self, questions: Sequence[str], k: int = 5) -> list[tuple[Hit, ...]]:
+        """The rows nearest to each question, nearest first."""
+        ...
 
 
 def evaluate(
@@ -30,20 +42,25 @@ def evaluate(
     bot: Bot | None = None,
     controls: bool = True,
     previous: RunFolder | None = None,
+    embedder: str = "",
     on_verdict: Callable[[str, Verdict, int, int], None] = lambda who, verdict, done, of: None,
 ) -> Report:
     """Examines a run and, on the same questions, its controls; writes report.json and pictures.
 
-    `bot` is the run's bot where the caller has it open already.
+    `bot` is the run's bot where the caller has it open already; `embedder` a sentence-transformers
+    model for one control more.
     """
     from ..bot import Bot
+    from ..recall import Index, MeaningIndex
     from ..score import Marker, examine, pictures, report
+    from ..weights import sentence_encoder
 
     faq = folder.faq()
     rows = folder.examples()
     known = trained_part(faq, rows)  # all that was trained, for bot and controls alike
     questions = exams.read(exam or folder.file("exam.jsonl"), faq, rows)
     marker = Marker(faq)
+    encode = sentence_encoder(embedder) if embedder and controls else None
 
     bot = bot or Bot.open(folder)
     bot.mode = mode or bot.mode
@@ -62,9 +79,11 @@ def evaluate(
     verdicts = ask(name, answerer(bot), f"{threshold:.6f}")
     others: dict[str, tuple[Verdict, ...]] = {}
     if controls:
-        others["retrieval alone"] = ask(
-            "retrieval alone", retrieval(known, bot), f"{bot.calibration.allowed}"
-        )
+        indexes: dict[str, Finder] = {"retrieval alone": Index(known)}
+        if encode is not None:
+            indexes["retrieval by embeddings"] = MeaningIndex(known, encode)
+        for who, index in indexes.items():
+            others[who] = ask(who, retrieval(index, bot), f"{bot.calibration.allowed}")
         most = bot.longest_answer + SPARE_TOKENS
         with bot.untuned() as base:
             others["untuned base"] = ask("untuned base", answerer(base, most=most))
@@ -94,17 +113,15 @@ def answerer(bot: Bot, most: int | None = None) -> Answerer:
     return answer
 
 
-def retrieval(faq: Faq, bot: Bot) -> Answerer:
-    """The control without a model: the lexically nearest row's answer, handed over when far.
+def retrieval(index: Finder, bot: Bot) -> Answerer:
+    """The control that only searches: the nearest row's answer, handed over when far.
 
     Its threshold is set on the same held-out questions, for the same share of false answers.
     """
 
     from ..bot import best_threshold
-    from ..recall import Index
 
-    index = Index(faq)
-    answers = [p.answer for p in faq.pairs]
+    answers = [p.answer for p in index.pairs]
     held_out = bot.folder.split().held_out
     found = index.search_all([e.question for e in held_out], 1)
     seen = [
@@ -116,13 +133,13 @@ def retrieval(faq: Faq, bot: Bot) -> Answerer:
     def answer(asked: Sequence[ExamQuestion]) -> Iterator[Reply]:
         for question in asked:
             begun = time.perf_counter()
-            hits = index.search(question.question, 1)
+            hits = index.search_all([question.question], 1)[0]
             took = round(time.perf_counter() - begun, 5)
             score = hits[0].score if hits else 0.0
             if not hits or score < least:
                 yield Reply(bot.prompt.hand_over, True, score, first_token=took, last_token=took)
                 continue
-            pair = faq.pairs[hits[0].pair]
+            pair = index.pairs[hits[0].pair]
             yield Reply(pair.answer, False, score, pair.question, first_token=took, last_token=took)
 
     return answer

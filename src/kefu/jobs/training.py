@@ -21,6 +21,7 @@ def train(
     *,
     name: str | None = None,
     shard: bool = False,
+    report_to: Sequence[str] = (),
     on_step: Callable[[Step], None] = lambda step: None,
     on_start: Callable[[int, int], None] = lambda trainable, total: None,
 ) -> Run:
@@ -32,14 +33,15 @@ def train(
         folder.keep_faq(prepared.faq)
         write_json(folder.file("split.json"), prepared.split, Split)
         exams.write(folder.file("exam.jsonl"), prepared.split.exam)
-        run = trainer.train(
-            prepared.plan,
-            prepared.examples,
-            folder,
-            on_step=on_step,
-            on_start=on_start,
-            shard=shard,
-        )
+        with trainer.tracked(report_to, prepared.plan, folder) as told:
+            run = trainer.train(
+                prepared.plan,
+                prepared.examples,
+                folder,
+                on_step=_both(told, on_step),
+                on_start=on_start,
+                shard=shard,
+            )
     except trainer.Interrupted:
         raise
     except BaseException:
@@ -54,6 +56,7 @@ def resume(
     name: str,
     *,
     shard: bool = False,
+    report_to: Sequence[str] = (),
     on_step: Callable[[Step], None] = lambda step: None,
     on_start: Callable[[int, int], None] = lambda trainable, total: None,
 ) -> Run:
@@ -61,15 +64,25 @@ def resume(
     from .. import train as trainer
 
     folder = workspace.run(name)
-    return trainer.train(
-        folder.plan(),
-        folder.examples(),
-        folder,
-        on_step=on_step,
-        on_start=on_start,
-        resume=True,
-        shard=shard,
-    )
+    plan = folder.plan()
+    with trainer.tracked(report_to, plan, folder) as told:
+        return trainer.train(
+            plan,
+            folder.examples(),
+            folder,
+            on_step=_both(told, on_step),
+            on_start=on_start,
+            resume=True,
+            shard=shard,
+        )
+
+
+def _both(first: Callable[[Step], None], then: Callable[[Step], None]) -> Callable[[Step], None]:
+    def told(step: Step) -> None:
+        first(step)
+        then(step)
+
+    return told
 
 
 def settle(folder: RunFolder, allowed: float) -> Bot:

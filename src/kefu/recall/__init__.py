@@ -1,10 +1,11 @@
 """recall: finds the rows of an FAQ whose wording is nearest to a question.
 
-Lexical only: it counts shared characters and words and knows nothing of meaning. It
-knows nothing of models, exams or runs either.
+`Index` is lexical: it counts shared characters and words and knows nothing of meaning.
+`MeaningIndex` is handed the vectors of a model. Neither knows of models, exams or runs.
 """
 
 from .index import Hit, Index
+from .meaning import MeaningIndex
 from .text import normalise
 
-__all__ = ["Hit", "Index", "normalise"]
+__all__ = ["Hit", "Index", "MeaningIndex", "normalise"]

@@ -8,5 +8,6 @@ Knows a plan and rows; nothing of exams, answers or terminals. Two engines do th
 from .curve import loss_text
 from .many import launch
 from .session import Interrupted, join, train
+from .trackers import tracked
 
-__all__ = ["Interrupted", "join", "launch", "loss_text", "train"]
+__all__ = ["Interrupted", "join", "launch", "loss_text", "tracked", "train"]

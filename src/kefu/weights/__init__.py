@@ -7,6 +7,7 @@ is loaded, not before.
 from .embedded import cache_folder, to_stderr
 from .head import frozen_head
 from .loader import Loaded, load, load_tokenizer, local_counter
+from .sentences import sentence_encoder
 from .states import last_states
 
 __all__ = [
@@ -17,5 +18,6 @@ __all__ = [
     "load",
     "load_tokenizer",
     "local_counter",
+    "sentence_encoder",
     "to_stderr",
 ]
