@@ -104,3 +104,12 @@ def test_the_head_is_used_by_itself_only_where_logits_are_nothing_else(base: Pat
     assert frozen_head(model) == (found[0], 30.0)
     model.get_output_embeddings().weight.requires_grad_(True)
     assert frozen_head(model) is None
+
+
+def test_nothing_is_said_of_kernels_that_nobody_asked_for(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    import logging
+
+    logging.getLogger("bitsandbytes.backends.cpu.ops").warning("Failed to load gemm_4bit_forward")
+    assert not caplog.records

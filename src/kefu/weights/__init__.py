@@ -4,11 +4,16 @@ Knows nothing of FAQs, training or answers. torch and transformers are imported 
 is loaded, not before.
 """
 
+import logging
+
 from .embedded import cache_folder, to_stderr
 from .head import frozen_head
 from .loader import Loaded, load, load_tokenizer, local_counter
 from .sentences import sentence_encoder
 from .states import last_states
+
+# On some processors it asks for a kernel of the model hub's, and warns that it does without.
+logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 __all__ = [
     "Loaded",
