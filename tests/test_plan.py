@@ -390,3 +390,14 @@ def test_recorded_steps_are_forecast_as_they_were_measured(
     shape = resolve("Qwen/Qwen2.5-7B-Instruct").shape
     found = step_seconds(shape, Way(**usual | changed), probe("h100"), tokens=99.3, labelled=75)
     assert 1000 * found == pytest.approx(measured, rel=0.1)
+
+
+@pytest.mark.parametrize("flops", [1e9, 1e11, 1e13])
+def test_no_layer_is_recomputed_where_memory_is_plenty(tmp_path: Path, flops: float) -> None:
+    tiny = {
+        "model_type": "llama", "vocab_size": 400, "hidden_size": 32, "intermediate_size": 64,
+        "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
+    }  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(tiny), encoding="utf-8")
+    machine = dataclasses.replace(CPU, flops=flops)
+    assert not make(Settings(base=str(tmp_path)), shop(), machine).checkpointing.value

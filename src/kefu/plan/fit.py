@@ -126,14 +126,21 @@ def candidates(
 
 
 def fastest(base: Base, machine: Machine, ways: list[Way], rows: Rows) -> Fit | None:
-    """The fastest of the ways that fit; of ways within 2 % of it, the one with least memory."""
+    """The fastest of the ways that fit; of ways within 2 % of it, the one with least memory.
+
+    Layers are recomputed only where it makes something fit: a tiny model's time hardly shows it.
+    """
     fits = [
         f for way in ways if (f := assess(base, machine, way, rows)).parts.memory <= room(machine)
     ]
     if not fits:
         return None
     best = min(f.step for f in fits)
-    return min((f for f in fits if f.step <= best * 1.02), key=lambda f: f.parts.memory)
+    return min((f for f in fits if f.step <= best * 1.02), key=_plainest)
+
+
+def _plainest(fit: Fit) -> tuple[bool, int]:
+    return fit.way.checkpointing, fit.parts.memory
 
 
 def too_big(base: Base, machine: Machine, ways: list[Way], rows: Rows) -> BaseError:
