@@ -20,6 +20,7 @@ from typing import Any
 
 import click
 
+from .advise import Advice
 from .records import Choice, Comparison, Faq, Finding, Plan, Release, Run, Step
 
 COLOURS = {"stop": "red", "warn": "yellow", "note": "cyan"}
@@ -255,6 +256,34 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
 
 def _columns(text: str) -> int:
     return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def advice(made: Advice, most: int = 12) -> None:
+    """Why an exam fell short: the cause that explains most first, each row by row."""
+    say(made.sentence)
+    if made.asked > made.right:
+        say(
+            f"{made.right} of {made.asked} right, {made.wrong} wrong, {made.handed_over} handed "
+            "over that the FAQ answers"
+        )
+    for number, cause in enumerate(made.causes, start=1):
+        say()
+        mark = click.style(f"{number}. {cause.name}", fg="yellow", bold=True)
+        say(f"{mark} ({cause.explains} of {made.asked - made.right}): {cause.because}")
+        for case in cause.cases[:most]:
+            place = f"{case.origin}: " if case.origin else ""
+            name = f"“{case.question}” " if case.question else ""
+            say(f"   {case.explains:3} × {place}{name}{case.said}")
+        if len(cause.cases) > most:
+            say(f"   and {len(cause.cases) - most} more rows like these")
+        say(f"   {click.style('remedy:', fg='green')} {cause.remedy}")
+    if made.remarks:
+        say()
+    for remark in made.remarks:
+        say(remark)
+    if any(cause.again for cause in made.causes):
+        say()
+        say(f"What training can change: {command('train', '--again', made.run)}")
 
 
 def comparison(made: Comparison) -> None:

@@ -18,8 +18,8 @@ from ..settings import Settings, parse
 from ..workspace import Workspace, cannot_write
 
 ORDER = (
-    "init", "check", "plan", "reword", "train", "ask", "chat", "exam", "eval", "runs", "compare",
-    "release", "export", "serve", "feedback", "studio", "demo",
+    "init", "check", "plan", "reword", "train", "ask", "chat", "exam", "eval", "advise", "runs",
+    "compare", "release", "export", "serve", "feedback", "studio", "demo",
 )  # fmt: skip
 EXAMPLES = "\b\nExample:\n  "
 

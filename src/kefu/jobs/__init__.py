@@ -4,6 +4,7 @@ Prints nothing and never exits: the command line and the studio are two faces of
 in only where something is trained or answers.
 """
 
+from .advising import advice_on
 from .examining import evaluate
 from .exporting import Parity, export, over_llama
 from .preparing import Prepared, check_faq, init, open_faq, prepare
@@ -13,6 +14,7 @@ from .training import joined, launched, on_gpus, resume, settle, train
 __all__ = [
     "Parity",
     "Prepared",
+    "advice_on",
     "check_faq",
     "compare_runs",
     "evaluate",
