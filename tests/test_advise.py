@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from kefu import jobs
 from kefu.advise import Advice, Evidence, advise
 from kefu.faq import check
 from kefu.plan import make, probe
@@ -20,11 +23,13 @@ from kefu.records import (
     Pair,
     Plan,
     Reply,
+    Report,
     Step,
     Verdict,
 )
 from kefu.score import Marker, report
 from kefu.settings import Settings
+from kefu.workspace import RunFolder, dump, write_json, write_text
 
 TOPICS = (
     ("營業時間是幾點到幾點？", "每天上午十點到晚上八點。", ("何時開門", "開到何時", "今天有開嗎")),
@@ -314,3 +319,97 @@ def test_an_exam_without_other_words_is_said_to_prove_little() -> None:
 def test_an_exam_that_asked_nothing_is_nothing_to_go_by(nothing: Any) -> None:
     made = advise(replace(evidence(well), report=report("first", nothing or [])))
     assert "nothing to go by" in made.sentence
+
+
+# --- from run folders -------------------------------------------------------------------
+
+
+def kept(folder: Path, found: Evidence) -> RunFolder:
+    """The evidence as a run folder."""
+    made = RunFolder(folder)
+    made.path.mkdir(parents=True)
+    made.keep_faq(Faq(found.pairs, ()))
+    write_json(made.file("plan.json"), found.plan, Plan)
+    write_json(made.file("report.json"), found.report, Report)
+    lines = [json.dumps(dump(e), ensure_ascii=False) for e in found.examples]
+    write_text(made.file("examples.jsonl"), "\n".join(lines) + "\n")
+    write_text(made.steps_file, "".join(json.dumps(dump(s)) + "\n" for s in found.steps))
+    return made
+
+
+def test_the_run_after_has_what_the_one_before_lacked_and_says_what_is_left(
+    tmp_path: Path,
+) -> None:
+    found = evidence(wrong)
+    few = replace(
+        found.plan, steps=Choice(10, "Yours."), exposures=Choice(5.0, "Yours."),
+        rank=Choice(4, "Yours."),
+    )  # fmt: skip
+    short = replace(found, plan=few, steps=tuple(steps(few, losses(0.0, 10))))
+    folder = kept(tmp_path / "short", short)
+    said = jobs.settings_of(folder, Settings(base="smollm2-135m"), {})
+    assert said.base == "gemma-3-270m"  # of the run, unless the person says otherwise
+    assert jobs.settings_of(folder, Settings(), {"base": "smollm2-135m"}).base == "smollm2-135m"
+    made = jobs.again(folder, FAQ, said, probe("cpu"))
+    plan, changed = made.prepared.plan, {c.what: c for c in made.changes}
+    assert plan.exposures.value > 20 and plan.rank.value == 16
+    assert "each fact was seen 5 times" in changed["exposures"].because
+    assert (changed["rank"].before, changed["rank"].after) == ("4", "16")
+
+
+@pytest.mark.parametrize("cause", ["rank", "rate", "exposures"])
+def test_what_is_as_usual_and_does_not_suffice_is_doubled_or_halved(
+    tmp_path: Path, cause: str
+) -> None:
+    found = evidence(wrong, loss=losses(1.1))
+    folder = kept(tmp_path / "first", found)
+    usual = jobs.again(folder, replace(FAQ, pairs=FAQ.pairs[:7]), settings(folder), probe("cpu"))
+    before = replace(usual.prepared.plan, base=found.plan.base)
+    loss = [4.0 - 2 * n / before.steps.value for n in range(before.steps.value)]
+    flat = losses(1.1, before.steps.value)
+    taken = steps(before, loss if cause == "exposures" else flat, 0.5 if cause == "rate" else 1.0)
+    folder = kept(tmp_path / "second", replace(found, plan=before, steps=tuple(taken)))
+    made = jobs.again(folder, FAQ, settings(folder), probe("cpu"))
+    after = made.prepared.plan
+    if cause == "rank":
+        assert after.rank.value == 2 * before.rank.value
+        assert after.trainable.value == 2 * before.trainable.value
+        assert after.total.value - after.trainable.value == 268_098_176
+        assert after.alpha.value == 2 * after.rank.value
+    elif cause == "rate":
+        assert after.learning_rate.value == before.learning_rate.value / 2
+    else:
+        assert after.steps.value == 2 * before.steps.value
+        assert after.exposures.value > 1.5 * before.exposures.value
+
+
+def settings(folder: RunFolder) -> Settings:
+    return jobs.settings_of(folder, Settings(), {})
+
+
+def test_few_wordings_are_filled_up_by_rules(tmp_path: Path) -> None:
+    bare = Faq(tuple(replace(p, wordings=()) for p in FAQ.pairs), ())
+
+    def answering(asked: ExamQuestion, number: int) -> Reply:
+        reworded = asked.kind == "reworded" and number % 4
+        return given(other_row(bare, asked.source)) if reworded else well(asked, number)
+
+    folder = kept(tmp_path / "bare", evidence(answering, bare))
+    made = jobs.again(folder, bare, settings(folder), probe("cpu"))
+    change = next(c for c in made.changes if c.what == "wordings made by rules")
+    assert int(change.after) > int(change.before) == 0
+    assert "have 1 wording each" in change.because
+
+
+def test_where_training_could_change_nothing_it_is_refused(tmp_path: Path) -> None:
+    from kefu.errors import RunError
+
+    folder = kept(tmp_path / "first", evidence(well))
+    rows = jobs.again(folder, FAQ, settings(folder), probe("cpu")).prepared
+    same = replace(evidence(well), plan=rows.plan, examples=rows.examples)
+    folder = kept(tmp_path / "same", same)
+    with pytest.raises(RunError, match="could change nothing of what the exam of same missed"):
+        jobs.again(folder, FAQ, settings(folder), probe("cpu"))
+    folder.file("report.json").unlink()
+    with pytest.raises(RunError, match="was not examined yet"):
+        jobs.advice_on(folder, Settings())

@@ -286,6 +286,15 @@ def advice(made: Advice, most: int = 12) -> None:
         say(f"What training can change: {command('train', '--again', made.run)}")
 
 
+def again(changes: Iterable[tuple[str, str, str, str]], left: Iterable[str]) -> None:
+    """What a run does otherwise than the one before (what, before, after, why), and what is left
+    to a person."""
+    for what, before, after, because in changes:
+        say(f"{what}: {before} -> {after}  {because}")
+    for remedy in left:
+        say(f"{click.style('left to you:', fg='yellow')} {remedy}")
+
+
 def comparison(made: Comparison) -> None:
     """What changed between two runs, and what it did to the answers."""
     say(made.sentence)

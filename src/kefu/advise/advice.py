@@ -264,8 +264,8 @@ class _Judge:
         now = self.of.report.threshold
         return (
             f"{_count(len(misses), 'question')} had the right row first and "
-            f"{'was' if len(misses) == 1 else 'were'} handed over as not sure enough. The threshold "
-            f"is {now:.2f}; at {self.sound:.2f} they are answered, and no more than "
+            f"{'was' if len(misses) == 1 else 'were'} handed over as not sure enough. The "
+            f"threshold is {now:.2f}; at {self.sound:.2f} they are answered, and no more than "
             f"{self.of.allowed:.0%} of this exam's answers are wrong.",
             f"Allow more false answers than {self.of.allowed:.0%} (`max_false_answers` in "
             "kefu.toml), or add rows to the FAQ, so that the threshold is set on more questions; "
@@ -316,7 +316,7 @@ class _Judge:
         parts.append("and none was taken for one that looks like it")
         first = sum(m.first for m in misses)
         told = f"{', '.join(parts)}: what is left is that {self.of.plan.base.value} does not see "
-        told += "that these other words mean the same."
+        told += "surely enough that these other words mean the same."
         if first:
             sound = self.seen.lowest_sound(PRICE)
             paid = sum(m.first and m.verdict.reply.confidence >= sound for m in misses)
@@ -329,8 +329,8 @@ class _Judge:
         way = f"Take a larger base: `--base {larger[0]}`" if larger else "Take a larger base"
         return (
             told[0].upper() + told[1:],
-            f"{way}, on a machine that holds it (`kefu plan --machine`); or add to these rows the "
-            "very words in which they were asked.",
+            f"{way}, on a machine that holds it (`kefu plan --machine`); or give these rows more "
+            "wordings, as far as possible from those that they have.",
         )
 
 

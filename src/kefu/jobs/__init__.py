@@ -5,6 +5,7 @@ in only where something is trained or answers.
 """
 
 from .advising import advice_on
+from .again import Again, again, settings_of
 from .examining import evaluate
 from .exporting import Parity, export, over_llama
 from .preparing import Prepared, check_faq, init, open_faq, prepare
@@ -12,9 +13,11 @@ from .runs import compare_runs, let_out, loss_curve, report_of, summary
 from .training import joined, launched, on_gpus, resume, settle, train
 
 __all__ = [
+    "Again",
     "Parity",
     "Prepared",
     "advice_on",
+    "again",
     "check_faq",
     "compare_runs",
     "evaluate",
@@ -30,6 +33,7 @@ __all__ = [
     "prepare",
     "report_of",
     "resume",
+    "settings_of",
     "settle",
     "summary",
     "train",
