@@ -20,7 +20,7 @@ FLOORS = (
     ("show", "serve"),
     ("train", "bot", "export"),
     ("weights",),
-    ("faq", "plan", "score", "exam", "reword", "recall", "asked"),
+    ("faq", "plan", "score", "exam", "reword", "recall", "asked", "advise"),
     ("prompt", "settings", "workspace"),
     ("records", "errors"),
 )
@@ -28,6 +28,7 @@ FLOORS = (
 NEIGHBOURS = {
     ("exam", "recall"): "An exam asks the same index what is alike as retrieval does.",
     ("reword", "recall"): "A wording that falls to another row's question is thrown away.",
+    ("advise", "recall"): "Questions are compared in one width, script and case.",
     ("workspace", "settings"): "A workspace is where kefu.toml lies.",
     ("jobs", "releases"): "Releasing is the last of the jobs.",
 }
@@ -139,7 +140,7 @@ def test_a_base_is_loaded_in_one_room_only() -> None:
 
 LIGHT_DOORS = (
     "cli", "jobs", "releases", "show", "weights", "faq", "plan", "score", "exam", "reword",
-    "recall", "asked", "prompt", "settings", "workspace", "records", "errors",
+    "recall", "asked", "advise", "prompt", "settings", "workspace", "records", "errors",
 )  # fmt: skip
 
 

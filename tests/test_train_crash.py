@@ -21,6 +21,7 @@ import tiny
 from kefu.errors import KefuError, RunError
 from kefu.records import Choice, Plan, Step
 from kefu.train import Interrupted, train
+from kefu.train.leaves import describe
 from kefu.workspace import RunFolder
 
 # A server that has imported all that training needs, and is forked for each process: importing
@@ -206,13 +207,38 @@ def test_a_killed_run_ends_with_the_very_adapter_of_one_that_was_not(
 def test_sigterm_ends_the_step_saves_it_and_says_how_to_go_on(base: Path, tmp_path: Path) -> None:
     plan = tiny.plan(base, steps=400, save_every=400, rank=4)
     folder = begun(tmp_path / "run", plan)
-    process = child(folder)
-    until_step(folder, 5, process)
-    process.terminate()
-    process.join(30)
-    assert process.exitcode == 2
+    stopped_by_sigterm(folder, 5)
     said = (tmp_path / "said").read_text(encoding="utf-8")
     last = [s.step for s in folder.steps()][-1]
     assert f"stopped after step {last}." in said and "--resume run" in said
     assert (folder.checkpoints / f"checkpoint-{last}").is_dir()
     assert 5 <= last < 400
+
+
+def stopped_by_sigterm(folder: RunFolder, step: int) -> None:
+    process = child(folder)
+    until_step(folder, step, process)
+    process.terminate()
+    process.join(60)
+    assert process.exitcode == 2
+
+
+@pytest.mark.slow
+def test_sigterm_under_trl_ends_the_step_saves_it_and_loses_nothing(
+    base: Path, tmp_path: Path
+) -> None:
+    exact: dict[str, Any] = {"contrast": 0.0, "softmax": "all", "dropout": 0.0, "engine": "trl"}
+    plan = tiny.plan(base, steps=60, save_every=60, rank=4, **exact)
+    whole = tiny.run_folder(tmp_path / "whole")
+    train(plan, tiny.EXAMPLES, whole)
+    folder = tiny.run_folder(tmp_path / "run")
+    describe(plan, tiny.EXAMPLES, folder)
+    stopped_by_sigterm(folder, 5)
+    last = [s.step for s in folder.steps()][-1]
+    assert 5 <= last < 60
+    said = (tmp_path / "said").read_text(encoding="utf-8")
+    assert f"stopped after step {last}." in said
+    assert (folder.checkpoints / f"checkpoint-{last}").is_dir()
+    train(plan, tiny.EXAMPLES, folder, resume=True)
+    assert same(whole, folder)
+    assert [s.step for s in folder.steps()] == list(range(1, 61))

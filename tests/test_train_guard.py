@@ -209,6 +209,84 @@ def test_a_loss_that_never_falls_is_seen_long_after_warming_up() -> None:
     assert not any(found[:40]) and any("no lower than where it began" in text for text in found)
 
 
+# --- held-out wordings ---------------------------------------------------------------
+
+
+def watched_run(path: Path, plan: Plan, stop: int = 0, resume: bool = False) -> RunFolder:
+    folder = RunFolder(path) if resume else tiny.run_folder(path)
+
+    def on_step(step: Step) -> None:
+        if step.step == stop:
+            raise KeyboardInterrupt
+
+    train(plan, tiny.EXAMPLES, folder, held_out=tiny.HELD_OUT, on_step=on_step, resume=resume)
+    return folder
+
+
+def test_training_ends_when_held_out_wordings_gain_no_more_and_keeps_the_best_adapter(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from kefu.train import watch
+
+    plan = planned(base, steps=60, patience=8, save_every=5)
+    seen: dict[int, dict[str, Any]] = {}
+    kept = watch.Watch.look
+
+    def look(self: Any, step: int, loss: float) -> bool:
+        over = kept(self, step, loss)
+        seen[step] = {n: p.detach().clone() for n, p in self._weights()}
+        return over
+
+    scores = iter([1, 2, 4, 3, 2, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3])
+    monkeypatch.setattr(watch.Watch, "_right", lambda self: next(scores))
+    monkeypatch.setattr(watch.Watch, "look", look)
+    monkeypatch.setattr(watch, "KNOWN", 100.0)
+    folder = watched_run(tmp_path / "run", plan)
+    told = list(folder.steps())
+    looks = [s for s in told if s.held_out is not None]
+    assert [s.held_out for s in looks[:4]] == [0.2, 0.4, 0.8, 0.6]
+    assert told[-1].step - looks[2].step >= 8 and told[-1].step < 60
+    assert f"the adapter of step {looks[2].step} is kept" in told[-1].note
+    best, last = seen[looks[2].step], seen[told[-1].step]
+    found = tiny.weights(folder)
+    name = next(n for n in best if "lora_B" in n)
+    stored = found[name.replace(".default", "")]
+    assert torch.equal(stored, best[name]) and not torch.equal(stored, last[name])
+
+
+def test_no_training_ends_early_while_its_loss_is_high_or_without_patience(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kefu.train import watch
+
+    monkeypatch.setattr(watch.Watch, "_right", lambda self: 0)
+    high = watched_run(tmp_path / "high", planned(base, steps=20, patience=1))
+    assert len(list(high.steps())) == 20
+    off = watched_run(tmp_path / "off", planned(base, steps=20))
+    assert all(s.held_out is None for s in off.steps())
+
+
+def test_looking_changes_nothing_and_a_stopped_run_ends_with_the_same_bytes(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kefu.train import watch
+
+    monkeypatch.setattr(watch, "KNOWN", 100.0)
+    plan = planned(base, steps=60, patience=12, save_every=4)
+    whole = watched_run(tmp_path / "whole", plan)
+    blind = watched_run(tmp_path / "blind", planned(base, steps=60, save_every=4))
+    losses = [s.loss for s in whole.steps()]
+    assert losses == [s.loss for s in blind.steps()][: len(losses)]
+    with pytest.raises(Interrupted):
+        watched_run(tmp_path / "run", plan, stop=10)
+    folder = watched_run(tmp_path / "run", plan, resume=True)
+    name = "adapter_model.safetensors"
+    assert (folder.adapter / name).read_bytes() == (whole.adapter / name).read_bytes()
+    assert [s.held_out for s in folder.steps()] == [s.held_out for s in whole.steps()]
+
+
 # --- short of memory ----------------------------------------------------------------
 
 

@@ -299,6 +299,8 @@ class Plan:
     """Weight of drawing the wordings of one answer together, see train/contrast.py."""
     unpacked: Choice[bool] = Choice(False, "The base is kept as it is.")
     """Whether a 4-bit base is unpacked once while training: the same numbers, more memory."""
+    patience: Choice[int] = Choice(0, "Off: all steps are done.")
+    """Optimizer steps without a gain on held-out wordings after which training ends; 0 for none."""
 
     @property
     def effective_batch(self) -> int:
@@ -320,6 +322,8 @@ class Step:
     memory: int
     """Peak bytes allocated so far on the training device."""
     note: str = ""
+    held_out: float | None = None
+    """Share of held-out wordings that lie nearest to their own answer, where that was looked at."""
 
 
 @dataclass(frozen=True, slots=True)

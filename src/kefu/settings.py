@@ -41,6 +41,9 @@ class Settings(BaseModel):
     persona: str = ""
     """A system prompt. Empty by default: a serving engine then has nothing to forget."""
     seed: int = 42
+    patience: int = Field(default=0, ge=0)
+    """Optimizer steps without a gain on held-out wordings after which training ends early, with the
+    best adapter kept; 0 for never, since it gained nothing where it was measured (LOG.md)."""
     reword_endpoint: str = ""
     """An OpenAI-compatible address that `kefu reword` may ask for wordings, or nothing."""
     reword_model: str = ""

@@ -20,6 +20,7 @@ from typing import Any
 
 import click
 
+from .advise import Advice
 from .records import Choice, Comparison, Faq, Finding, Plan, Release, Run, Step
 
 COLOURS = {"stop": "red", "warn": "yellow", "note": "cyan"}
@@ -98,7 +99,8 @@ _LABELS = {
     "accumulation": "accumulation", "exposures": "exposures a fact", "steps": "optimizer steps",
     "max_length": "sequence length", "checkpointing": "gradient checkpointing",
     "answer_only_loss": "loss on the answer only", "softmax": "softmax over",
-    "contrast": "contrast", "save_every": "checkpoint every", "keep": "checkpoints kept",
+    "contrast": "contrast", "patience": "patience, steps", "save_every": "checkpoint every",
+    "keep": "checkpoints kept",
     "log_every": "log every", "hand_over_share": "share to hand over", "mode": "answer mode",
     "hand_over": "hand-over sentence", "persona": "persona", "seed": "seed",
 }  # fmt: skip
@@ -255,6 +257,43 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
 
 def _columns(text: str) -> int:
     return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def advice(made: Advice, most: int = 12) -> None:
+    """Why an exam fell short: the cause that explains most first, each row by row."""
+    say(made.sentence)
+    if made.asked > made.right:
+        say(
+            f"{made.right} of {made.asked} right, {made.wrong} wrong, {made.handed_over} handed "
+            "over that the FAQ answers"
+        )
+    for number, cause in enumerate(made.causes, start=1):
+        say()
+        mark = click.style(f"{number}. {cause.name}", fg="yellow", bold=True)
+        say(f"{mark} ({cause.explains} of {made.asked - made.right}): {cause.because}")
+        for case in cause.cases[:most]:
+            place = f"{case.origin}: " if case.origin else ""
+            name = f"“{case.question}” " if case.question else ""
+            say(f"   {case.explains:3} × {place}{name}{case.said}")
+        if len(cause.cases) > most:
+            say(f"   and {len(cause.cases) - most} more rows like these")
+        say(f"   {click.style('remedy:', fg='green')} {cause.remedy}")
+    if made.remarks:
+        say()
+    for remark in made.remarks:
+        say(remark)
+    if any(cause.again for cause in made.causes):
+        say()
+        say(f"What training can change: {command('train', '--again', made.run)}")
+
+
+def again(changes: Iterable[tuple[str, str, str, str]], left: Iterable[str]) -> None:
+    """What a run does otherwise than the one before (what, before, after, why), and what is left
+    to a person."""
+    for what, before, after, because in changes:
+        say(f"{what}: {before} -> {after}  {because}")
+    for remedy in left:
+        say(f"{click.style('left to you:', fg='yellow')} {remedy}")
 
 
 def comparison(made: Comparison) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,8 @@ from ..settings import Settings, parse
 from ..workspace import Workspace, cannot_write
 
 ORDER = (
-    "init", "check", "plan", "reword", "train", "ask", "chat", "exam", "eval", "runs", "compare",
-    "release", "export", "serve", "feedback", "studio", "demo",
+    "init", "check", "plan", "reword", "train", "ask", "chat", "exam", "eval", "advise", "runs",
+    "compare", "release", "export", "serve", "feedback", "studio", "demo",
 )  # fmt: skip
 EXAMPLES = "\b\nExample:\n  "
 
@@ -68,6 +68,8 @@ class Asked:
     settings: Settings
     path: str | None
     columns: dict[str, str | None]
+    said: dict[str, Any] = field(default_factory=dict)
+    """The settings that the command line gave."""
 
     def faq(self) -> Faq:
         """The FAQ that was named, else the one of kefu.toml."""
@@ -111,7 +113,7 @@ def with_faq(command: Command) -> Command:
         settings = workspace.settings()
         if said:
             settings = parse({**settings.model_dump(), **said}, "the command line")
-        return command(Asked(workspace, settings, given.pop("faq"), columns), **given)
+        return command(Asked(workspace, settings, given.pop("faq"), columns, said), **given)
 
     for option in reversed(options):
         wrapped = option(wrapped)

@@ -1,4 +1,4 @@
-"""What a run is worth: exam, eval, runs, compare, release."""
+"""What a run is worth: exam, eval, advise, runs, compare, release."""
 
 from __future__ import annotations
 
@@ -84,6 +84,21 @@ def evaluate(
         return emit(dump(report))
     show.say(pictures.as_text(report, language))
     show.say(f"{folder.file('report.html')}")
+    return None
+
+
+@cli.command(epilog=EXAMPLES + "kefu advise first")
+@click.argument("run", required=False)
+@as_json
+@click.pass_obj
+def advise(workspace: Workspace, run: str | None, json_: bool) -> None:
+    """Say why a run's exam fell short, row by row, and what to do about it."""
+    from .. import jobs
+
+    made = jobs.advice_on(workspace.run(run), workspace.settings())
+    if json_:
+        return emit(dump(made))
+    show.advice(made)
     return None
 
 

@@ -115,6 +115,9 @@ def reword(
 @cli.command(epilog=EXAMPLES + "kefu train shop.csv --name first")
 @click.option("--name", help="Name of the run.")
 @click.option("--resume", metavar="RUN", help="Go on with a run that was stopped.")
+@click.option(
+    "--again", metavar="RUN", help="Train anew what this run missed, with what advise says applied."
+)
 @click.option("--steps", type=click.IntRange(1), help="Optimizer steps, in place of the plan's.")
 @click.option("--wordings", type=int, help="Fill up to so many wordings by rules; 0 for none.")
 @click.option(
@@ -130,6 +133,7 @@ def train(
     asked: Asked,
     name: str | None,
     resume: str | None,
+    again: str | None,
     steps: int | None,
     wordings: int | None,
     all_wordings: bool,
@@ -141,6 +145,8 @@ def train(
     from .. import jobs
     from ..plan import probe
 
+    if again is not None and (resume or wordings is not None or steps is not None):
+        raise click.UsageError("--again goes without --resume, --wordings and --steps.")
     if gpus and gpus > 1 and not jobs.launched():
         raise SystemExit(jobs.on_gpus(gpus, click.get_current_context().meta["words"]))
     if jobs.joined():
@@ -155,7 +161,9 @@ def train(
             bar.planned = asked.workspace.run(resume).plan().forecast.seconds
             run = jobs.resume(asked.workspace, resume, shard=shard, **told)
         else:
-            found = asked.faq()
+            before = asked.workspace.run(again) if again is not None else None
+            lent = before is not None and not (asked.path or asked.settings.faq)
+            found = before.faq() if before is not None and lent else asked.faq()
             findings = jobs.check_faq(found, asked.settings)
             if any(f.level == "stop" for f in findings):
                 if json_:
@@ -163,14 +171,22 @@ def train(
                 else:
                     show.findings([f for f in findings if f.level == "stop"])
                 raise SystemExit(1)
-            prepared = jobs.prepare(
-                found,
-                asked.settings,
-                probe(),
-                hold_out=not all_wordings,
-                wordings=wordings,
-                steps=steps,
-            )
+            if before is not None:
+                settings = jobs.settings_of(before, asked.settings, asked.said)
+                made = jobs.again(before, found, settings, probe(), hold_out=not all_wordings)
+                prepared = made.prepared
+                if not json_:
+                    changed = ((c.what, c.before, c.after, c.because) for c in made.changes)
+                    show.again(changed, made.left)
+            else:
+                prepared = jobs.prepare(
+                    found,
+                    asked.settings,
+                    probe(),
+                    hold_out=not all_wordings,
+                    wordings=wordings,
+                    steps=steps,
+                )
             if not json_:
                 for note in prepared.split.notes:
                     show.say(note)

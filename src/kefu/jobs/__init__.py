@@ -4,6 +4,8 @@ Prints nothing and never exits: the command line and the studio are two faces of
 in only where something is trained or answers.
 """
 
+from .advising import advice_on
+from .again import Again, again, settings_of
 from .examining import evaluate
 from .exporting import Parity, export, over_llama
 from .preparing import Prepared, check_faq, init, open_faq, prepare
@@ -11,8 +13,11 @@ from .runs import compare_runs, let_out, loss_curve, report_of, summary
 from .training import joined, launched, on_gpus, resume, settle, train
 
 __all__ = [
+    "Again",
     "Parity",
     "Prepared",
+    "advice_on",
+    "again",
     "check_faq",
     "compare_runs",
     "evaluate",
@@ -28,6 +33,7 @@ __all__ = [
     "prepare",
     "report_of",
     "resume",
+    "settings_of",
     "settle",
     "summary",
     "train",

@@ -154,9 +154,8 @@ def _made(
     ]
 
 
-def with_steps(plan: Plan, steps: int) -> Plan:
-    """The plan cut to so many optimizer steps, for trying out."""
-    because = "You set this."
+def with_steps(plan: Plan, steps: int, because: str = "You set this.") -> Plan:
+    """The plan with so many optimizer steps: fewer for trying out, more for practice."""
     share = steps / plan.steps.value
     return replace(
         plan,

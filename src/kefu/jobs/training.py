@@ -40,6 +40,7 @@ def train(
                 folder,
                 on_step=_both(told, on_step),
                 on_start=on_start,
+                held_out=prepared.split.held_out,
                 shard=shard,
             )
     except trainer.Interrupted:
@@ -72,6 +73,7 @@ def resume(
             folder,
             on_step=_both(told, on_step),
             on_start=on_start,
+            held_out=folder.split().held_out,
             resume=True,
             shard=shard,
         )

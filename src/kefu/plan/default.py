@@ -193,6 +193,9 @@ def default(job: Job) -> Plan:
             if way.unpacked
             else "The base is kept as it is.",
         ),
+        patience=Choice(
+            said.patience, YOURS if said.patience else "All steps are done: the last is the best."
+        ),
         contrast=Choice(
             tables.CONTRAST,
             "Wordings of one answer are drawn together, so that unseen ones fall to it too.",

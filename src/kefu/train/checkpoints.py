@@ -242,6 +242,7 @@ class Moving:
     bank: Any
     device: str
     guard: Any = None
+    watch: Any = None
 
     def state(self, step: int) -> dict[str, Any]:
         """As it is after `step`, by reference: copy it, or write it, before the next step."""
@@ -257,6 +258,7 @@ class Moving:
             "python_rng": random.getstate(),
             "bank": self.bank.states if self.bank else None,
             "guard": self.guard.state() if self.guard else None,
+            "watch": self.watch.state() if self.watch else None,
             "step": step,
         }
 
@@ -281,6 +283,8 @@ class Moving:
             self.bank.states.copy_(state["bank"])
         if self.guard is not None and state.get("guard"):
             self.guard.put(state["guard"])
+        if self.watch is not None and state.get("watch"):
+            self.watch.put(state["watch"])
         return int(state["step"])
 
     def save(self, folder: RunFolder, step: int, of: dict[str, str], keep: int) -> None:

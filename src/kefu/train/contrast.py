@@ -51,6 +51,10 @@ class Bank:
         self._seen.append((at, mine.detach()))
         return (torch.logsumexp(near, 1) - good).sum()
 
+    def nearest(self, states: torch.Tensor) -> torch.Tensor:
+        """The owner (n,) of the row whose latest state lies nearest to each of `states` (n, d)."""
+        return self.owners[(self._unit(states) @ self.states.T).argmax(1)]
+
     def remember(self) -> None:
         """Keeps the states that `loss` saw since last time. Once a step, so that a step is the same
         in any number of portions. In place, as a captured step needs it."""

@@ -74,6 +74,7 @@ def possible(session: Session) -> bool:
         and plan.compute.value != "fp16"  # its loss scale asks the host after every step
         and plan.steps.value >= LEAST
         and plan.softmax.value != "likely"
+        and not plan.patience.value  # a look needs the model as it is, not a recording of it
         and frozen_head(session.model.get_base_model()) is not None
         and session.cards.world == 1
     )

@@ -27,6 +27,7 @@ from .guard import Guard
 from .ladder import climb_down, recompute, short_of_memory
 from .loss import LabelLoss, Likely
 from .session import Session
+from .watch import watch_of
 
 SAMPLE, PLACES = 48, 1024
 """Rows, and labelled places in them, from which the likely vocabulary is taken."""
@@ -55,13 +56,14 @@ def run(
     bank = begun[1] if begun else bank_of(session)
     moving = Moving(model, optimizer, scheduler, scaler, bank, session.device)
     guard = Guard(session, moving)
+    watch = moving.watch = watch_of(session, bank)
     if begun:
         number = moving.put(begun[0])
     else:
         number = moving.restore(session.folder) if resume else 0
         session.back_to(number)
     steps = list(session.batches())
-    while number < len(steps):
+    while number < len(steps) and not (watch and watch.over):
         guard.keep(number)
         number += 1
         part = likely if number % Likely.EVERY else None
@@ -89,11 +91,15 @@ def run(
             optimizer.step()
         scheduler.step()
         optimizer.zero_grad(set_to_none=True)
+        if watch:
+            watch.look(number, float(total))
         session.say(number, float(total), rate, norm)
         if session.save_after(number):
             if session.cards.first:
                 moving.save(session.folder, number, session.of, plan.keep.value)
             session.stop_after(number)
+    if watch:
+        watch.end()
 
 
 def schedule(plan: Plan, optimizer: Any) -> Any:

@@ -80,6 +80,10 @@ class Session:
     """Whether the base is cut up over the cards, see split.py."""
     notes: list[str] = field(default_factory=list)
     """What happened since the last step that was told, in whole sentences."""
+    watched: list[tuple[list[int], int]] = field(default_factory=list)
+    """Held-out wordings as token ids, each with the number of its answer, see watch.py."""
+    held_out: float | None = None
+    """Share of them that was right when they were looked at after this step."""
 
     @cached_property
     def lengths(self) -> list[int]:
@@ -114,6 +118,7 @@ class Session:
         on."""
         note = " ".join(self.notes)
         self.notes.clear()
+        held_out, self.held_out = self.held_out, None
         if not self.cards.first:
             return
         record = Step(
@@ -125,6 +130,7 @@ class Session:
             seconds=round(time.monotonic() - self.started, 3),
             memory=peak_memory(self.device),
             note=note,
+            held_out=held_out,
         )
         with checkpoints.writing(self.folder, self.folder.steps_file):
             append_lines(self.folder.steps_file, [json.dumps(dump(record), ensure_ascii=False)])
@@ -165,6 +171,7 @@ def train(
     *,
     on_step: OnStep = lambda step: None,
     on_start: Callable[[int, int], None] = lambda trainable, total: None,
+    held_out: Sequence[Example] = (),
     resume: bool = False,
     shard: bool = False,
     say: Callable[[str], None] = to_stderr,
@@ -172,8 +179,9 @@ def train(
     """Fine-tunes by `plan` on `examples` into `folder`, and returns what came of it.
 
     `on_start` hears the trainable and the total parameters, `on_step` every optimizer step.
-    With `resume` training goes on from the newest checkpoint that is whole; with `shard` the base
-    is cut up over the processes of the launch. Writes plan.json,
+    Where the plan has patience, training ends early once `held_out` wordings gain nothing more, and
+    the best adapter is kept. With `resume` training goes on from the newest checkpoint that is
+    whole; with `shard` the base is cut up over the processes of the launch. Writes plan.json,
     examples.jsonl, steps.jsonl, adapter/ (PEFT's own form, tokenizer beside it), loss.svg,
     versions.json and run.json.
 
@@ -200,7 +208,7 @@ def train(
         if resume:
             checkpoints.refuse_another(folder, of)
         describe(plan, examples, folder)
-        work = _Work(plan, tuple(examples), folder, resume, shard, of)
+        work = _Work(plan, tuple(examples), folder, resume, shard, of, tuple(held_out))
         try:
             return _trained(cards.told(work), cards, on_step, on_start, say)
         except KeyboardInterrupt:
@@ -243,6 +251,7 @@ class _Work:
     resume: bool
     shard: bool
     of: dict[str, str]
+    held_out: tuple[Example, ...] = ()
 
 
 def _trained(
@@ -259,6 +268,7 @@ def _trained(
             session = _open(plan, work.examples, folder, on_step, say, cards, work.shard)
             session.of = work.of | {"base": checkpoints.base_digest(session.model)}
             session.asked = asked
+            session.watched = _watched(session, work)
             if work.resume:
                 checkpoints.refuse_another(folder, session.of)
             if work.shard:
@@ -349,6 +359,18 @@ def _open(
     return Session(
         plan, rows, folder, model, prompt, place, on_step, owners, cards=cards, split=shard
     )
+
+
+def _watched(session: Session, work: _Work) -> list[tuple[list[int], int]]:
+    """Held-out wordings that have an answer among the trained ones."""
+    if not session.plan.patience.value:
+        return []
+    numbers = {e.answer: n for e, n in zip(work.examples, session.owners, strict=True)}
+    return [
+        (session.prompt.ids(e.question), numbers[e.answer])
+        for e in work.held_out
+        if e.answer is not None and e.answer in numbers and not e.history
+    ]
 
 
 def _check(rows: list[Row], examples: Sequence[Example], plan: Plan, prompt: Prompt) -> None:
