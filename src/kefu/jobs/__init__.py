@@ -6,19 +6,24 @@ in only where something is trained or answers.
 
 from .examining import evaluate
 from .exporting import Parity, export, over_llama
-from .preparing import Prepared, check_faq, init, open_faq, prepare
+from .preparing import Prepared, check_faq, init, open_faq, prepare, wordings_for
 from .runs import compare_runs, let_out, loss_curve, report_of, summary
-from .training import joined, launched, on_gpus, resume, settle, train
+from .training import joined, launched, on_gpus, resume, settle, take_up, train
+from .trying import PARTS, Standing, attempt, judges
 
 __all__ = [
+    "PARTS",
     "Parity",
     "Prepared",
+    "Standing",
+    "attempt",
     "check_faq",
     "compare_runs",
     "evaluate",
     "export",
     "init",
     "joined",
+    "judges",
     "launched",
     "let_out",
     "loss_curve",
@@ -30,5 +35,7 @@ __all__ = [
     "resume",
     "settle",
     "summary",
+    "take_up",
     "train",
+    "wordings_for",
 ]
