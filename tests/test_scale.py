@@ -25,15 +25,16 @@ from kefu.scale.cluster import STORE
 from kefu.settings import Settings
 from kefu.workspace import RunFolder, Workspace
 
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+# Before Ray is imported: else it looks for a cluster at 127.0.0.1 under the machine's own address.
+os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+os.environ.setdefault("RAY_worker_niceness", "0")  # else a busy machine starves them
 pytest.importorskip("ray", reason="needs ray: pip install 'kefu[scale]'")
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Two nodes of one core each, on 127.0.0.1, ended whatever comes of the tests."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Else Ray looks for a cluster at 127.0.0.1 under this machine's address in the network.
-    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     os.environ["KEFU_CACHE"] = str(tmp_path_factory.mktemp("cache"))
     import ray
     from ray.cluster_utils import Cluster

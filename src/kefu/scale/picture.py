@@ -80,7 +80,8 @@ def chart(trials: tuple[Trial, ...], best: Trial) -> str:
         )
     for value, anchor, edge in ((low, "start", _LEFT + 10), (high, "end", _WIDE - _RIGHT - 10)):
         parts.append(
-            f'<text x="{edge}" y="{_HIGH - 18}" text-anchor="{anchor}" fill="#555">{value:.1e}</text>'
+            f'<text x="{edge}" y="{_HIGH - 18}" text-anchor="{anchor}" fill="#555">{value:.1e}'
+            "</text>"
         )
     for t in shown:
         x, y = place(t)

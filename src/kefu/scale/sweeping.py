@@ -198,6 +198,7 @@ def _tuner(
             metric="share",
             mode="max",
             num_samples=said["trials"],
+            reuse_actors=True,  # a worker has imported torch then, and knows its GPU
             scheduler=ASHAScheduler(
                 time_attr="part",
                 max_t=jobs.PARTS[-1],
