@@ -4,6 +4,7 @@ with a worker killed in the middle of each."""
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import threading
 from collections.abc import Iterator
@@ -120,6 +121,27 @@ def test_a_sweep_of_eight_trials_outlives_a_worker_and_a_stop(
     again = scale.resume_sweep(shop, "found")
     assert again.trials == made.trials and again.best == made.best
     assert before == [run.file("run.json").stat().st_mtime_ns for run in shop.runs()]
+
+
+def test_many_workers_report_what_one_process_does(
+    cluster: None, base: Path, tmp_path: Path
+) -> None:
+    shop = Workspace(tmp_path)
+    settings = Settings(base=str(base), precision="fp32", hand_over=tiny.HAND_OVER)
+    run = jobs.take_up(
+        shop, "one", lambda: jobs.prepare(tiny.FAQ, settings, probe("cpu"), steps=12)
+    )
+    jobs.settle(run, 0.5)
+    alone = jobs.evaluate(run)
+    shutil.rmtree(run.file("exam"))
+    many = scale.evaluate(run)
+    assert len(many.verdicts) > 64 and many.exam_digest == alone.exam_digest
+    assert [(c.name, c.tallies) for c in many.candidates] == [
+        (c.name, c.tallies) for c in alone.candidates
+    ]
+    for one, other in zip(alone.verdicts, many.verdicts, strict=True):
+        assert (one.reply.text, one.mark) == (other.reply.text, other.mark)
+        assert one.reply.confidence == pytest.approx(other.reply.confidence, abs=1e-4)
 
 
 def test_a_folder_of_four_faqs_becomes_four_runs_on_one_base(

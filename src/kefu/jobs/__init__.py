@@ -4,7 +4,7 @@ Prints nothing and never exits: the command line and the studio are two faces of
 in only where something is trained or answers.
 """
 
-from .examining import evaluate
+from .examining import Answerer, answered_by, evaluate
 from .exporting import Parity, export, over_llama
 from .preparing import Prepared, check_faq, init, open_faq, prepare, wordings_for
 from .runs import compare_runs, let_out, loss_curve, report_of, summary
@@ -13,9 +13,11 @@ from .trying import PARTS, Standing, attempt, judges
 
 __all__ = [
     "PARTS",
+    "Answerer",
     "Parity",
     "Prepared",
     "Standing",
+    "answered_by",
     "attempt",
     "check_faq",
     "compare_runs",
