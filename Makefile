@@ -46,7 +46,7 @@ $(PAPERS): $(READY)
 $(READY): pyproject.toml constraints.txt
 	"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "kefu needs Python 3.11 or newer: make PYTHON=python3.12")'
 	"$(PYTHON)" -m venv "$(VENV)"
-	"$(BIN)/python" -m pip install --quiet --constraint constraints.txt --editable ".[embedded,dev,llama,serve,studio]"
+	"$(BIN)/python" -m pip install --quiet --constraint constraints.txt --editable ".[embedded,dev,llama,scale,serve,studio]"
 	touch "$(READY)"
 
 clean:

@@ -15,7 +15,7 @@ ROOT = Path(kefu.__file__).parent
 FLOORS = (
     ("__main__",),
     ("cli",),
-    ("studio",),
+    ("studio", "scale"),
     ("jobs", "releases"),
     ("show", "serve"),
     ("train", "bot", "export"),
@@ -128,6 +128,19 @@ def test_one_file_touches_trl() -> None:
     assert users == {"train.trl_engine"}
 
 
+def test_ray_is_known_in_one_room_only_and_late() -> None:
+    users = {
+        name
+        for name, path in modules().items()
+        for what, _ in imports(name, path)
+        if room(what) == "ray"
+    }
+    assert users and {room(name) for name in users} == {"scale"}
+    code = "import sys, kefu.scale, kefu.cli; print('ray' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
 def test_a_base_is_loaded_in_one_room_only() -> None:
     users = {
         room(name)
@@ -139,7 +152,7 @@ def test_a_base_is_loaded_in_one_room_only() -> None:
 
 
 LIGHT_DOORS = (
-    "cli", "jobs", "releases", "show", "weights", "faq", "plan", "score", "exam", "reword",
+    "cli", "scale", "jobs", "releases", "show", "weights", "faq", "plan", "score", "exam", "reword",
     "recall", "asked", "advise", "prompt", "settings", "workspace", "records", "errors",
 )  # fmt: skip
 

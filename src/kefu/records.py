@@ -190,6 +190,17 @@ class Choice(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
+class Times:
+    """How often a sweep takes what the plan would choose by itself: 1 is the plan's own."""
+
+    rank: float = 1.0
+    rate: float = 1.0
+    """Of the learning rate."""
+    practice: float = 1.0
+    """Of the exposures of each fact."""
+
+
+@dataclass(frozen=True, slots=True)
 class Machine:
     """What a run has to live on. Memory in bytes, rates in FLOP/s and bytes/s."""
 

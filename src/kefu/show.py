@@ -244,6 +244,17 @@ def trained(run: Run, curve: str) -> None:
     say(f"in {os.path.relpath(run.folder)}")
 
 
+def trial(name: str, part: float, right: int, asked: int, fault: str = "") -> None:
+    """How a trial of a sweep stands after `part` (0 to 1) of its training."""
+    say(f"{name}: {fault}" if fault else f"{name}: {part:.0%} trained, {right}/{asked} right")
+
+
+def trained_one(faq: str, name: str, fault: str, done: int, of: int) -> None:
+    """What came of one FAQ of many."""
+    told = click.style(fault, fg="red") if fault else f"run {name}"
+    say(f"{done}/{of} {faq}: {told}")
+
+
 # --- runs and releases ------------------------------------------------------------
 
 

@@ -1,10 +1,12 @@
 """bot: Bot.open(run) answers questions, in one of four modes, or hands them to a person.
 
 Knows a finished run folder; nothing of exams or of how a run was made. `calibrate` sets how
-sure a bot must be before it answers, from questions that were held out of training.
+sure a bot must be before it answers, from questions that were held out of training. `over` is a
+bot whose model somebody else has loaded.
 """
 
 from .bot import Bot
 from .calibration import best_threshold, calibrate
+from .sharing import over
 
-__all__ = ["Bot", "best_threshold", "calibrate"]
+__all__ = ["Bot", "best_threshold", "calibrate", "over"]

@@ -13,13 +13,13 @@ import click
 
 from .. import show
 from ..errors import KefuError
-from . import asking, feedback, judging, making, serving, shipping, studio
+from . import asking, feedback, judging, making, scaling, serving, shipping, studio
 from .base import cli
 from .shipping import DEMO_QUESTIONS
 
 __all__ = [
-    "DEMO_QUESTIONS", "asking", "cli", "feedback", "judging", "main", "making", "serving",
-    "shipping", "studio",
+    "DEMO_QUESTIONS", "asking", "cli", "feedback", "judging", "main", "making", "scaling",
+    "serving", "shipping", "studio",
 ]  # fmt: skip
 
 

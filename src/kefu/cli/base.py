@@ -18,8 +18,8 @@ from ..settings import Settings, parse
 from ..workspace import Workspace, cannot_write
 
 ORDER = (
-    "init", "check", "plan", "reword", "train", "ask", "chat", "exam", "eval", "advise", "runs",
-    "compare", "release", "export", "serve", "feedback", "studio", "demo",
+    "init", "check", "plan", "reword", "train", "sweep", "ask", "chat", "exam", "eval", "advise",
+    "runs", "compare", "release", "export", "serve", "feedback", "studio", "demo",
 )  # fmt: skip
 EXAMPLES = "\b\nExample:\n  "
 
@@ -120,6 +120,9 @@ def with_faq(command: Command) -> Command:
     return wrapped
 
 
+ray_option = click.option(
+    "--ray", metavar="ADDRESS", help="Of a Ray cluster that works; without it this machine does."
+)
 as_json = click.option("--json", "json_", is_flag=True, help="Print JSON for a script.")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import click
 from .. import show
 from ..records import MODES, Mode
 from ..workspace import Workspace, dump
-from .base import EXAMPLES, Asked, as_json, cli, emit, with_faq
+from .base import EXAMPLES, Asked, as_json, cli, emit, ray_option, with_faq
 
 
 @cli.command(epilog=EXAMPLES + "kefu exam shop.csv --to exam.jsonl")
@@ -52,6 +53,7 @@ def exam(
 @click.option(
     "--language", type=click.Choice(["en", "zh-TW"]), default="en", help="Of what is printed."
 )
+@ray_option
 @as_json
 @click.pass_obj
 def evaluate(
@@ -61,6 +63,7 @@ def evaluate(
     mode: Mode | None,
     controls: bool,
     language: Any,
+    ray: str | None,
     json_: bool,
 ) -> None:
     """Examine a run and its controls on wordings that were never trained."""
@@ -71,7 +74,12 @@ def evaluate(
     placed = releases.current(workspace)
     previous = workspace.run(placed.run) if placed else None
     with show.counting("examined") as tell:
-        report = jobs.evaluate(
+        work: Any = jobs.evaluate
+        if ray is not None:
+            from .. import scale
+
+            work = partial(scale.evaluate, address=ray)
+        report = work(
             folder,
             exam=exam_,
             mode=mode,

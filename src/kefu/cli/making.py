@@ -9,7 +9,8 @@ import click
 
 from .. import show
 from ..workspace import dump
-from .base import EXAMPLES, Asked, as_json, cli, emit, with_faq
+from . import scaling
+from .base import EXAMPLES, Asked, as_json, cli, emit, ray_option, with_faq
 
 
 @cli.command(epilog=EXAMPLES + "kefu init shop")
@@ -127,6 +128,13 @@ def reword(
     "--gpus", type=click.IntRange(1), help="Train on so many GPUs of this machine at once."
 )
 @click.option("--shard", is_flag=True, help="With --gpus: split a base that no GPU holds whole.")
+@click.option(
+    "--matrix",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Train every FAQ of a folder, through Ray: an adapter each, on one base.",
+)
+@ray_option
 @with_faq
 @as_json
 def train(
@@ -139,6 +147,8 @@ def train(
     all_wordings: bool,
     gpus: int | None,
     shard: bool,
+    matrix: Path | None,
+    ray: str | None,
     json_: bool,
 ) -> None:
     """Fine-tune a bot on an FAQ, by the plan."""
@@ -147,6 +157,11 @@ def train(
 
     if again is not None and (resume or wordings is not None or steps is not None):
         raise click.UsageError("--again goes without --resume, --wordings and --steps.")
+    if matrix is not None:
+        return scaling.matrix(asked, matrix, steps, wordings, ray, json_)
+    if ray is not None:
+        raise click.UsageError("--ray goes with --matrix; for one run there is --gpus.")
+
     if gpus and gpus > 1 and not jobs.launched():
         raise SystemExit(jobs.on_gpus(gpus, click.get_current_context().meta["words"]))
     if jobs.joined():

@@ -6,24 +6,31 @@ in only where something is trained or answers.
 
 from .advising import advice_on
 from .again import Again, again, settings_of
-from .examining import evaluate
+from .examining import Answerer, answered_by, evaluate
 from .exporting import Parity, export, over_llama
-from .preparing import Prepared, check_faq, init, open_faq, prepare
+from .preparing import Prepared, check_faq, init, open_faq, prepare, wordings_for
 from .runs import compare_runs, let_out, loss_curve, report_of, summary
-from .training import joined, launched, on_gpus, resume, settle, train
+from .training import joined, launched, on_gpus, resume, settle, take_up, train
+from .trying import PARTS, Standing, attempt, judges
 
 __all__ = [
+    "PARTS",
     "Again",
+    "Answerer",
     "Parity",
     "Prepared",
+    "Standing",
     "advice_on",
     "again",
+    "answered_by",
+    "attempt",
     "check_faq",
     "compare_runs",
     "evaluate",
     "export",
     "init",
     "joined",
+    "judges",
     "launched",
     "let_out",
     "loss_curve",
@@ -36,5 +43,7 @@ __all__ = [
     "settings_of",
     "settle",
     "summary",
+    "take_up",
     "train",
+    "wordings_for",
 ]

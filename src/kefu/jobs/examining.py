@@ -19,6 +19,9 @@ SPARE_TOKENS = 8
 """The untuned base does not know when to stop: its answers are cut this many tokens beyond the
 longest answer of the FAQ, so that every right answer still fits."""
 
+RUN, BASE, SHOWN = "run", "untuned base", "base with rows"
+"""Who answers with the model of a run: see `answered_by`."""
+
 Answerer = Callable[[Sequence[ExamQuestion]], Iterable[Reply]]
 """What an exam is put to."""
 
@@ -43,12 +46,13 @@ def evaluate(
     controls: bool = True,
     previous: RunFolder | None = None,
     embedder: str = "",
+    spread: Callable[[str, Answerer], Answerer] = lambda who, answer: answer,
     on_verdict: Callable[[str, Verdict, int, int], None] = lambda who, verdict, done, of: None,
 ) -> Report:
     """Examines a run and, on the same questions, its controls; writes report.json and pictures.
 
     `bot` is the run's bot where the caller has it open already; `embedder` a sentence-transformers
-    model for one control more.
+    model for one control more. `spread` may let others answer for the bot, by `answered_by`.
     """
     from ..bot import Bot
     from ..recall import Index, MeaningIndex
@@ -76,7 +80,7 @@ def evaluate(
         )  # fmt: skip
 
     name = f"{folder.name} ({bot.mode})"
-    verdicts = ask(name, answerer(bot), f"{threshold:.6f}")
+    verdicts = ask(name, spread(RUN, answerer(bot)), f"{threshold:.6f}")
     others: dict[str, tuple[Verdict, ...]] = {}
     if controls:
         indexes: dict[str, Finder] = {"retrieval alone": Index(known)}
@@ -86,9 +90,9 @@ def evaluate(
             others[who] = ask(who, retrieval(index, bot), f"{bot.calibration.allowed}")
         most = bot.longest_answer + SPARE_TOKENS
         with bot.untuned() as base:
-            others["untuned base"] = ask("untuned base", answerer(base, most=most))
-            shown = open_book(base, known, most)
-            others["untuned base, rows in its prompt"] = ask("base with rows", shown)
+            others["untuned base"] = ask(BASE, spread(BASE, answerer(base, most=most)))
+            shown = spread(SHOWN, open_book(base, known, most))
+            others["untuned base, rows in its prompt"] = ask(SHOWN, shown)
     if previous is not None and previous.name != folder.name:
         before = Bot.open(previous)
         others["previous release"] = ask(
@@ -102,6 +106,17 @@ def evaluate(
     write_text(folder.file("report.md"), pictures.as_markdown(made))
     write_text(folder.file("report.html"), pictures.as_html(made))
     return made
+
+
+def answered_by(bot: Bot, who: str, asked: Sequence[ExamQuestion]) -> list[Reply]:
+    """The replies of a run's bot, or of a control with the same model: RUN, BASE or SHOWN."""
+    if who == RUN:
+        return list(answerer(bot)(asked))
+    most = bot.longest_answer + SPARE_TOKENS
+    known = trained_part(bot.folder.faq(), bot.folder.examples())
+    with bot.untuned() as base:
+        made = answerer(base, most=most) if who == BASE else open_book(base, known, most)
+        return list(made(asked))
 
 
 def answerer(bot: Bot, most: int | None = None) -> Answerer:

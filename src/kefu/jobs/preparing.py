@@ -13,7 +13,7 @@ from .. import exam as exams
 from .. import plan as plans
 from ..errors import BaseError, FaqError
 from ..faq import check, read
-from ..records import Example, ExamQuestion, Faq, Finding, Machine, Plan, Split, trained_part
+from ..records import Example, ExamQuestion, Faq, Finding, Machine, Plan, Split, Times, trained_part
 from ..reword import reword
 from ..settings import FILE, Settings
 from ..weights import local_counter
@@ -90,11 +90,13 @@ def prepare(
     hold_out: bool = True,
     wordings: int | None = None,
     steps: int | None = None,
+    times: Times = Times(),  # noqa: B008 (frozen)
 ) -> Prepared:
     """Divides the FAQ, fills up wordings by rules to `wordings` each, and makes the plan.
 
     With `hold_out` a quarter of the wordings is kept for the exam; without it only a tenth, to
-    set the threshold.
+    set the threshold. `times` is what a sweep tries; what is held out and asked does not depend
+    on it, nor on `wordings` or the base.
     """
     share = 0.25 if hold_out else 0.0
     split = exams.split(faq, seed=settings.seed, exam_share=share)
@@ -109,7 +111,8 @@ def prepare(
             faq, replace(split, train=tuple(rows)), first.hand_over_share.value, settings.seed
         )
         rows += _after_another_topic(rows, settings.seed)
-    plan = plans.make(settings, faq, machine, train=rows, count_tokens=_counter(first.base.value))
+    counter = _counter(first.base.value)
+    plan = plans.make(settings, faq, machine, train=rows, count_tokens=counter, times=times)
     return Prepared(faq, split, tuple(rows), with_steps(plan, steps) if steps else plan)
 
 

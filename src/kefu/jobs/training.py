@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from .. import exam as exams
-from ..records import Run, Split, Step
+from ..records import Plan, Run, Split, Step
 from ..workspace import RunFolder, Workspace, discard, write_json
 from .preparing import Prepared
 
 if TYPE_CHECKING:
     from ..bot import Bot
+    from ..train import Look
 
 
 def train(
@@ -22,6 +23,7 @@ def train(
     name: str | None = None,
     shard: bool = False,
     report_to: Sequence[str] = (),
+    look: Look | None = None,
     on_step: Callable[[Step], None] = lambda step: None,
     on_start: Callable[[int, int], None] = lambda trainable, total: None,
 ) -> Run:
@@ -42,6 +44,7 @@ def train(
                 on_start=on_start,
                 held_out=prepared.split.held_out,
                 shard=shard,
+                look=look,
             )
     except trainer.Interrupted:
         raise
@@ -58,6 +61,7 @@ def resume(
     *,
     shard: bool = False,
     report_to: Sequence[str] = (),
+    look: Look | None = None,
     on_step: Callable[[Step], None] = lambda step: None,
     on_start: Callable[[int, int], None] = lambda trainable, total: None,
 ) -> Run:
@@ -76,6 +80,7 @@ def resume(
             held_out=folder.split().held_out,
             resume=True,
             shard=shard,
+            look=look,
         )
 
 
@@ -85,6 +90,26 @@ def _both(first: Callable[[Step], None], then: Callable[[Step], None]) -> Callab
         then(step)
 
     return told
+
+
+def take_up(
+    workspace: Workspace,
+    name: str,
+    prepared: Callable[[], Prepared],
+    look: Callable[[RunFolder, Plan], Look | None] = lambda folder, plan: None,
+) -> RunFolder:
+    """The finished run `name`: trained now, gone on with where an earlier process was lost, or as
+    it is. So it may be called again and again, on whatever machine sees the workspace."""
+    folder = RunFolder(workspace.runs_folder / name)
+    if folder.finished:
+        return folder
+    if folder.file("plan.json").is_file():
+        resume(workspace, name, look=look(folder, folder.plan()))
+    else:
+        discard(folder)  # its process was lost before anything was trained
+        made = prepared()
+        train(workspace, made, name=name, look=look(folder, made.plan))
+    return folder
 
 
 def settle(folder: RunFolder, allowed: float) -> Bot:

@@ -8,7 +8,7 @@ from typing import Literal
 from ..records import Choice, Mode, Plan
 from . import tables
 from .fit import Fit, candidates, fastest, precisions, too_big
-from .job import YOURS, Job
+from .job import YOURS, Job, swept
 from .memory import Engine, Way
 from .reasons import (
     GIB,
@@ -34,6 +34,10 @@ def batch_of(rows: int) -> int:
 def rank_of(pairs: int) -> int:
     """LoRA rank for an FAQ of so many pairs."""
     return int(tables.up_to(tables.RANKS, pairs))
+
+
+def _rank(job: Job) -> int:
+    return max(1, round(rank_of(job.rows.pairs) * job.times.rank))
 
 
 def softmax(job: Job) -> Choice[Literal["all", "likely"]]:
@@ -64,7 +68,7 @@ def _ways(job: Job) -> list[Way]:
         precisions(job.base, job.machine, job.settings.precision),
         batch_of(job.rows.total),
         job.rows.max_length(),
-        rank_of(job.rows.pairs),
+        _rank(job),
         TARGETS,
         False,
         ENGINE,
@@ -79,11 +83,11 @@ def default(job: Job) -> Plan:
     if best is None:
         raise too_big(base, job.machine, _ways(job), rows)
     way = best.way
-    passes = tables.passes(said.thorough, rows.pairs, rows.wordings)
+    passes = tables.passes(said.thorough, rows.pairs, rows.wordings) * job.times.practice
     batch = batch_of(rows.total)
     steps = max(1, ceil(passes * rows.total / batch))
     exposures = steps * batch * rows.answered / rows.total / rows.pairs
-    rate = tables.up_to(tables.RATES, base.shape.parameters)
+    rate = tables.up_to(tables.RATES, base.shape.parameters) * job.times.rate
     warmup = max(1, round(tables.WARM_UP * steps))
     save_every = max(5, ceil(steps / tables.SAVES))
     trainable, total = parameter_counts(base, way.rank, TARGETS)
@@ -122,7 +126,7 @@ def default(job: Job) -> Plan:
         ),
         rank=Choice(
             way.rank,
-            f"{count(rows.pairs, 'answer')} to remember: {_rank_table()}.",
+            f"{count(rows.pairs, 'answer')} to remember: {_rank_table()}.{swept(job.times.rank)}",
         ),
         alpha=Choice(
             2 * way.rank, "Twice the rank, so that the learning rate suits every rank alike."
@@ -134,7 +138,7 @@ def default(job: Job) -> Plan:
         learning_rate=Choice(
             rate,
             f"For a base of {base.shape.parameters / 1e9:.2f} billion parameters; "
-            "smaller bases need larger steps.",
+            f"smaller bases need larger steps.{swept(job.times.rate)}",
         ),
         warmup=Choice(warmup, f"{tables.WARM_UP:.0%} of the steps, so that the first do no harm."),
         scheduler=Choice("cosine", "Falls to zero, so that the last steps only polish."),
@@ -151,7 +155,7 @@ def default(job: Job) -> Plan:
         exposures=Choice(
             round(exposures, 1),
             f"{said.thorough}: each of the {rows.wordings:.1f} wordings a fact has is seen "
-            f"{exposures / rows.wordings:.1f} times.{few}",
+            f"{exposures / rows.wordings:.1f} times.{few}{swept(job.times.practice)}",
         ),
         steps=Choice(
             steps,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..records import Choice, Faq, Machine
+from ..records import Choice, Faq, Machine, Times
 from .bases import Base
 from .rows import Rows
 
@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from ..settings import Settings
 
 YOURS = "You set this."
+
+
+def swept(times: float) -> str:
+    """The words behind a reason whose value a sweep changes."""
+    return f" Times {times:g}: a sweep tries it." if times != 1 else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +30,7 @@ class Job:
     base: Base
     base_because: str
     rows: Rows
+    times: Times = field(default_factory=Times)
 
     @property
     def cuda(self) -> bool:

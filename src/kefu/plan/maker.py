@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import FaqError, SettingsError
-from ..records import Example, Faq, Machine, Plan
+from ..records import Example, Faq, Machine, Plan, Times
 from . import default, tables, tutorial
 from .bases import Base, catalogue, resolve
 from .job import YOURS, Job
@@ -28,6 +28,7 @@ def make(
     base_config: Mapping[str, Any] | None = None,
     train: Sequence[Example] | None = None,
     count_tokens: Callable[[str], int] | None = None,
+    times: Times = Times(),  # noqa: B008 (frozen)
 ) -> Plan:
     """The plan of a run, every value with its reason. Imports no torch, reads no weights.
 
@@ -35,7 +36,8 @@ def make(
     hand-over rows); without it every wording of every pair counts. `count_tokens` is the base's
     own tokenizer, a callable from text to its number of tokens; without it lengths are guessed,
     rather too long. `base_config` is the base's config.json, where the caller has it; otherwise
-    it comes from the catalogue, a folder or the model hub.
+    it comes from the catalogue, a folder or the model hub. `times` is for sweeps over the default
+    recipe.
 
     Raises FaqError for an FAQ without pairs, BaseError for a base that is unknown, out of reach
     or too big (with what would fit), SettingsError for settings that do not go together.
@@ -58,7 +60,7 @@ def make(
             settings.persona,
         )
         _check_length(base, rows)
-        return Job(settings, faq, machine, base, f"{because} {base_note(base)}", rows)
+        return Job(settings, faq, machine, base, f"{because} {base_note(base)}", rows, times)
 
     recipe = tutorial if settings.recipe == "tutorial" else default
     if settings.base == "auto" and base_config is None:

@@ -5,7 +5,7 @@ Three things come through this door:
 - facts: `facts(text, names)` and `names_of(faq)`, what a customer would act on;
 - marks: `Marker(faq).mark(asked, reply)` for one answer, `examine(answer, exam, faq)` for all;
 - reports: `report(...)` from verdicts, `compare(a, b)`, `gate(report, previous)`, and
-  `pictures` (as_text, as_markdown, as_html, sentence), which show one.
+  `pictures` (as_text, as_markdown, as_html, sentence), which show one; `mcnemar`, their test.
 
 Knows no models and no bots: it is handed a callable. Torch-free.
 """
@@ -16,6 +16,7 @@ from .extraction import facts
 from .listing import names_of
 from .marking import Marker
 from .reporting import compare, gate, report
+from .significance import mcnemar
 
 __all__ = [
     "Marker",
@@ -23,6 +24,7 @@ __all__ = [
     "examine",
     "facts",
     "gate",
+    "mcnemar",
     "names_of",
     "pictures",
     "report",

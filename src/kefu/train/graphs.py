@@ -24,7 +24,7 @@ from . import lean
 from .buckets import Bucket, buckets_of, fitting
 from .checkpoints import Moving
 from .contrast import Bank
-from .fused import fuse_attention, fuse_norms
+from .fused import ATTENTION, fuse_attention, fuse_norms
 from .guard import Guard
 from .ladder import climb_down, short_of_memory
 from .lean import CLIP, Laid, autocast, bank_of, laid, schedule
@@ -142,6 +142,15 @@ class Recorder:
         self._give(self.masters)
         yield
         self._give(self.quick if self.half else self.masters)
+
+    @contextmanager
+    def plain(self) -> Iterator[None]:
+        """Meanwhile the model can be called as anybody calls it, which recorded steps ignore."""
+        if self.apart:
+            self.inner.set_attn_implementation(self.attention)
+        yield
+        if self.apart:
+            self.inner.set_attn_implementation(ATTENTION)
 
     def finish(self) -> None:
         """The model has its weights in full from here on, and nothing recorded is left."""
@@ -287,6 +296,9 @@ def run(session: Session, resume: bool) -> None:
         if due:
             with recorder.whole():
                 moving.save(session.folder, number, session.of, plan.keep.value)
+                if session.looks_after(number):
+                    with recorder.plain():
+                        session.show_after(number)
             session.stop_after(number)
     recorder.finish()
 

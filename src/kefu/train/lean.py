@@ -97,6 +97,7 @@ def run(
         if session.save_after(number):
             if session.cards.first:
                 moving.save(session.folder, number, session.of, plan.keep.value)
+                session.show_after(number)
             session.stop_after(number)
     if watch:
         watch.end()

@@ -54,6 +54,16 @@ class Asked:
             signal.signal(signal.SIGTERM, before)
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Shows the model in the middle of its training, each time once its checkpoint is written."""
+
+    after: tuple[int, ...]
+    """Steps."""
+    see: Callable[[int, Any, Prompt, str], None]
+    """Gets the step, the PEFT model, its prompt and its device; must change no weight."""
+
+
 class Interrupted(KefuError):
     """The person stopped the training; the last checkpoint is kept."""
 
@@ -78,6 +88,7 @@ class Session:
     cards: many.Cards = field(default_factory=lambda: many.Cards())
     split: bool = False
     """Whether the base is cut up over the cards, see split.py."""
+    look: Look | None = None
     notes: list[str] = field(default_factory=list)
     """What happened since the last step that was told, in whole sentences."""
     watched: list[tuple[list[int], int]] = field(default_factory=list)
@@ -105,8 +116,18 @@ class Session:
 
     def save_after(self, step: int) -> bool:
         """Whether a checkpoint is due: by the plan, or because training is to stop."""
-        due = self.asked.stop or step % self.plan.save_every.value == 0
+        due = self.asked.stop or step % self.plan.save_every.value == 0 or self.looks_after(step)
         return due and step < self.plan.steps.value
+
+    def looks_after(self, step: int) -> bool:
+        """Whether somebody wants to see the model after this step."""
+        return self.look is not None and step in self.look.after
+
+    def show_after(self, step: int) -> None:
+        """Shows the model, if it was asked for after this step; it goes on in train mode."""
+        if self.look is not None and step in self.look.after:
+            self.look.see(step, self.model, self.prompt, self.device)
+            self.model.train()
 
     def stop_after(self, step: int) -> None:
         """Ends training between two steps, once its checkpoint is written, if that was asked."""
@@ -174,6 +195,7 @@ def train(
     held_out: Sequence[Example] = (),
     resume: bool = False,
     shard: bool = False,
+    look: Look | None = None,
     say: Callable[[str], None] = to_stderr,
 ) -> Run:
     """Fine-tunes by `plan` on `examples` into `folder`, and returns what came of it.
@@ -181,9 +203,9 @@ def train(
     `on_start` hears the trainable and the total parameters, `on_step` every optimizer step.
     Where the plan has patience, training ends early once `held_out` wordings gain nothing more, and
     the best adapter is kept. With `resume` training goes on from the newest checkpoint that is
-    whole; with `shard` the base is cut up over the processes of the launch. Writes plan.json,
-    examples.jsonl, steps.jsonl, adapter/ (PEFT's own form, tokenizer beside it), loss.svg,
-    versions.json and run.json.
+    whole; with `shard` the base is cut up over the processes of the launch. `look` shows it on the
+    way (not under TRL). Writes plan.json, examples.jsonl, steps.jsonl, adapter/ (PEFT's own form,
+    tokenizer beside it), loss.svg, versions.json and run.json.
 
     Raises RunError when the folder is held by another training, FaqError when a row is longer
     than the plan allows (nothing is ever cut) or when the disk is full, Interrupted on Ctrl-C
@@ -210,7 +232,7 @@ def train(
         describe(plan, examples, folder)
         work = _Work(plan, tuple(examples), folder, resume, shard, of, tuple(held_out))
         try:
-            return _trained(cards.told(work), cards, on_step, on_start, say)
+            return _trained(cards.told(work), cards, on_step, on_start, say, look)
         except KeyboardInterrupt:
             path = checkpoints.newest(folder)
             when = (
@@ -260,6 +282,7 @@ def _trained(
     on_step: OnStep,
     on_start: Callable[[int, int], None],
     say: Callable[[str], None],
+    look: Look | None = None,
 ) -> Run:
     plan, folder, asked = work.plan, work.folder, Asked()
     with asked.heard():
@@ -267,7 +290,7 @@ def _trained(
         try:
             session = _open(plan, work.examples, folder, on_step, say, cards, work.shard)
             session.of = work.of | {"base": checkpoints.base_digest(session.model)}
-            session.asked = asked
+            session.asked, session.look = asked, look
             session.watched = _watched(session, work)
             if work.resume:
                 checkpoints.refuse_another(folder, session.of)
