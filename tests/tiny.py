@@ -99,13 +99,13 @@ SIZES = {
 }
 
 
-def base(folder: Path, kind: str = "llama", chat: str = "") -> Path:
+def base(folder: Path, kind: str = "llama", chat: str = "", **changed: int) -> Path:
     """A random model of `kind` with two layers, and its tokenizer."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
     words = tokenizer(chat)
-    sizes: dict[str, Any] = {**SIZES, "vocab_size": len(words)}
+    sizes: dict[str, Any] = {**SIZES, "vocab_size": len(words), **changed}
     if kind == "gemma3_text":
         sizes |= {"sliding_window": 16, "query_pre_attn_scalar": 8}
     torch.manual_seed(1)
