@@ -23,7 +23,7 @@ from kefu.records import ExamQuestion, Faq, Mark, Origin, Pair, Reply
 from kefu.score import Marker, marking
 
 Row = dict[str, Any]
-HALVES = ("fit", "test", "batch 1", "batch 2", "batch 3")
+HALVES = ("fit", "test", "batch 1", "batch 2", "batch 3", "batch 4")
 
 
 def rows() -> list[Row]:
