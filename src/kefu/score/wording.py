@@ -41,12 +41,14 @@ _NOTS = pattern(r"[不未無没非勿莫免]|可以|[可能會得\s]")
 _CAN = frozenset(fold("可以 可 能 會 得").text.split()) | {" ", "\n"}
 _ASKS = pattern(r"請問|嗎|呢|是否|(?:可不|能不|會不|要不|有沒|是不)(?=[可能會要有是])|[?]")
 _LABEL = re.compile(
-    r"(?m)^([ \t]*(?:[-*•・]|\d{1,2}[.、)])?[ \t]*[^\n:：,，。;；]{1,20})[:：][ \t]*(?=\S)"
+    r"(?m)^([ \t]*(?:[-*•・]|\d{1,2}[.、)])?[ \t]*[^\n:\uff1a,\uff0c。;\uff1b]{1,20})"
+    r"[:\uff1a][ \t]*(?=\S)"
 )
 _OR = pattern(r"或|擇一|任一")
 _AND = pattern(r"[與和且]|及(?![格時])|並(?![非不未無])")
 _LISTED = pattern(
-    rf"(?<=、)[^、與和及或{FACT}]{{1,6}}(?=[、與和及或])|(?<=[a-z] and )[a-z]+(?= (?:is|are|must|will) )"
+    rf"(?<=、)[^、與和及或{FACT}]{{1,6}}(?=[、與和及或])"
+    r"|(?<=[a-z] and )[a-z]+(?= (?:is|are|must|will) )"
 )
 """One of a row: `、` before it, and another after it."""
 _STOPS = frozenset(fold("也仍且但並而則就即才還").text)
