@@ -18,6 +18,8 @@ ALIKE = 0.4
 """Clauses at least this alike speak of one thing, so that they can contradict each other."""
 KEPT = 0.5
 """A clause is there when so much of it stands in one place."""
+TRACE = 0.25
+"""A clause of which less is known is a claim of its own."""
 MERGED = 0.6
 """A clause makes one of two when it says at least so much of each."""
 FACTS = 0.1
@@ -45,23 +47,33 @@ class Agreement:
     """In words; empty when there is none."""
 
 
-def agree(said: Wording, due: Wording) -> Agreement:
-    """Compares an answer with the right one."""
+def agree(said: Wording, due: Wording, asked: Wording | None = None) -> Agreement:
+    """Compares an answer with the right one. `asked`: the question, as a statement: its words claim
+    nothing, and where the right answer begins with yes, they are part of it."""
+    asked = asked or Wording((), None)
+    whole = Wording((*due.clauses, *asked.clauses), due.lead) if due.lead else due
     covered = [_support(clause, said.grams) for clause in due.clauses]
-    supported = [_support(clause, due.grams) for clause in said.clauses]
+    supported = [
+        _support(clause, due.grams if clause.denials else due.grams | asked.grams)
+        for clause in said.clauses
+    ]
     told, replaced = [], 0
     if said.lead is not None and due.lead is not None and said.lead != due.lead:
         told.append("yes and no are exchanged")
-    for own, its in ((said, due), (due, said)):
+    for own, its in ((said, whole), (due, said)):
         same = {(c.raw, c.stated) for c in its.clauses}
         for clause in own.clauses:
             if (clause.raw, clause.stated) in same:
                 continue
+            if own is said and due.lead and _only_affirms(clause, asked, due):
+                continue
             found, instead = _turned(clause, own, its, whole=own is said)
             told += [found] if found else []
             replaced = max(replaced, instead)
+    told += [*_joined(said, due), *_otherwise_bound(said, due), *_listed(said, due)]
     turned = (said.denied & due.affirmed - due.denied) | (due.denied & said.affirmed - said.denied)
     told += [_turn(turned)] if turned else []
+    told += [f"says what the FAQ does not: {c.raw}" for c in _unfounded(said, due, asked)]
     told += [f"nothing of: {c.raw.replace(FACT, '…').strip()}" for c in _dropped(due, said)]
     return Agreement(
         _share(covered),
@@ -73,8 +85,50 @@ def agree(said: Wording, due: Wording) -> Agreement:
     )
 
 
+def _only_affirms(clause: Clause, asked: Wording, due: Wording) -> bool:
+    """Whether a clause says only what the question asked, undenied."""
+    return (
+        not clause.denials
+        and any(clause.grams <= c.grams and not c.denials for c in asked.clauses)
+        and (not clause.facts or any(set(clause.facts) <= set(c.facts) for c in due.clauses))
+    )
+
+
+def _joined(said: Wording, due: Wording) -> Iterator[str]:
+    """Where the right answer joins with `or`, and the answer with `and`, or the other way round."""
+    fewer_or, fewer_and = due.ors - said.ors, due.ands - said.ands
+    if (fewer_or > 0 > fewer_and) or (fewer_and > 0 > fewer_or):
+        yield "and and or are exchanged"
+
+
+def _otherwise_bound(said: Wording, due: Wording) -> Iterator[str]:
+    """Facts that stand once in each text, in whatever clause, bounded in ways that clash."""
+    mine, theirs = said.bounds, due.bounds
+    for fact in mine.keys() & theirs.keys():
+        if clash(mine[fact], theirs[fact]):
+            yield f"another bound: {fact}"
+
+
+def _listed(said: Wording, due: Wording) -> Iterator[str]:
+    """Things in a row of which the other text knows nothing."""
+    for own, its, words in ((said, due, "adds"), (due, said, "leaves out")):
+        known = {t for c in its.clauses for t in c.tokens}
+        for item in own.listed:
+            if not known & set(item):
+                yield f"{words} one of a row: {''.join(item)}"
+
+
+def _unfounded(said: Wording, due: Wording, asked: Wording) -> Iterator[Clause]:
+    """Clauses of which neither the right answer nor the question knows more than a trace."""
+    known = due.grams | asked.grams
+    for clause in said.clauses:
+        support, size = _support(clause, known)
+        if size >= 3 and support < TRACE * size:
+            yield clause
+
+
 def _dropped(due: Wording, said: Wording) -> Iterator[Clause]:
-    """Clauses of which no clause of the answer, and no two in a row, says as much as half."""
+    """Clauses of which no clause of the answer, and no three in a row, says as much as half."""
     same = {(c.raw, c.stated) for c in said.clauses}
     for clause in due.clauses:
         if (clause.raw, clause.stated) in same or (len(clause.tokens) < 3 and not clause.denials):
@@ -82,7 +136,7 @@ def _dropped(due: Wording, said: Wording) -> Iterator[Clause]:
         best = 0
         for i in said.near(clause):
             here = clause.grams & said.clauses[i].grams
-            after = said.clauses[i + 1].grams if i + 1 < len(said.clauses) else frozenset()
+            after = frozenset(g for c in said.clauses[i + 1 : i + 3] for g in c.grams)
             best = max(best, len(here | (clause.grams & after)))
         if best < KEPT * len(clause.grams):
             yield clause
@@ -125,6 +179,8 @@ def _turned(clause: Clause, own: Wording, its: Wording, *, whole: bool) -> tuple
         for pair in (its.clauses[max(0, i - 1) : i + 1], its.clauses[i : i + 2]):
             if len(pair) == 2 and _makes_one(clause, pair):
                 likeness.append((_likeness(clause, pair), pair))
+    alone = max((score for score, pair in likeness if len(pair) == 1), default=0.0)
+    likeness = [x for x in likeness if len(x[1]) == 1 or x[0] > alone]
     best = max((score for score, _ in likeness), default=0.0)
     if best < ALIKE:
         return "", 0
@@ -224,7 +280,8 @@ def _contradictions(
         if clause.attached[rival] != pair[0].attached[rival]:
             yield "what belongs to one thing is said of another"
     yield from _exchanged(clause, pair[0])
-    if len(pair) == 1 and (swap := _substituted(clause.tokens, pair[0].tokens)):
+    same = len(pair) == 1 and set(clause.facts) == set(pair[0].facts)
+    if same and (swap := _substituted(clause.tokens, pair[0].tokens)):
         yield swap
 
 

@@ -14,7 +14,7 @@ from .agreement import Agreement, agree
 from .extraction import facts
 from .folding import fold
 from .listing import names_of
-from .wording import wording
+from .wording import stated, wording
 
 THRESHOLD = 0.41
 """Of the agreement, from which texts say the same. `python bench/marking.py` fits it on one half
@@ -50,7 +50,7 @@ class Marker:
         beside -= facts(asked.source or "", self.names)
         agreement, because = 0.0, "answered what it should have handed over"
         if asked.answer is not None:
-            agreement, because = self._compared(reply.text, asked.answer)
+            agreement, because = self._compared(reply.text, asked.answer, asked.question)
         missing, invented = due - said, beside - self._known
         misplaced = beside & self._known
         if not reply.stopped:
@@ -76,7 +76,7 @@ class Marker:
         """Whether a text gives an answer: its facts and its words."""
         return facts(answer, self.names) <= said and not self._compared(text, answer)[1]
 
-    def _compared(self, text: str, answer: str) -> tuple[float, str]:
+    def _compared(self, text: str, answer: str, question: str = "") -> tuple[float, str]:
         """Agreement of two texts, 0 to 1, and why they do not say the same, or nothing."""
         one, other = _letters(text), _letters(answer)
         if one == other and text.strip():
@@ -87,7 +87,7 @@ class Marker:
             return 0.0, "says much that the FAQ does not"
         if len(one) == len(other) and _DIGIT.sub("0", one) == _DIGIT.sub("0", other):
             return 1.0, "a digit differs"
-        found = agree(wording(text, self.names), wording(answer, self.names))
+        found = agree(wording(text, self.names), wording(answer, self.names), stated(question))
         score = agreement(found)
         if found.contradiction:
             return score, f"contradicts the FAQ: {found.contradiction}"

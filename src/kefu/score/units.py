@@ -40,7 +40,7 @@ UNITS: tuple[tuple[str, str, Decimal], ...] = tuple(
         (r"港幣|港元|hkd", "money:hkd", "1"),
         (r"元|塊錢|塊(?!鋼鐵)|圓|twd|ntd|dollars?", "money", "1"),
         (r"%|趴|percent|per cent", "percent", "1"),
-        (r"成(?=以[上下內]|[,。;、)及的]|$)", "percent", "10"),
+        (r"成(?![人員功年果績立份交本分長套為一不])", "percent", "10"),
         (r"折", "discount", "1"),
         (r"公斤|千克|kgs?|kilos?|kilograms?", "g", "1000"),
         (r"公克|克|g(?![a-z])|grams?", "g", "1"),

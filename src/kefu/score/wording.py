@@ -39,26 +39,42 @@ _CLAUSE_END = re.compile(r"[,;。!?\n:]+|\.(?=\s|$)|\s-\s|(?<=.)(?=[但且](?!�
 _TOKEN = re.compile(rf"{NOT}|{FACT}|[a-z0-9]+(?:'[a-z]+)?|[^\W_]|、")
 _NOTS = pattern(r"[不未無没非勿莫免]|可以|[可能會得\s]")
 _CAN = frozenset(fold("可以 可 能 會 得").text.split()) | {" ", "\n"}
+_ASKS = pattern(r"請問|嗎|呢|是否|(?:可不|能不|會不|要不|有沒|是不)(?=[可能會要有是])|[?]")
+_LABEL = re.compile(
+    r"(?m)^([ \t]*(?:[-*•・]|\d{1,2}[.、)])?[ \t]*[^\n:\uff1a,\uff0c。;\uff1b]{1,20})"
+    r"[:\uff1a][ \t]*(?=\S)"
+)
+_OR = pattern(r"或|擇一|任一")
+_AND = pattern(r"[與和且]|及(?![格時])|並(?![非不未無])")
+_LISTED = pattern(
+    rf"(?<=、)[^、與和及或{FACT}]{{1,6}}(?=[、與和及或])"
+    r"|(?<=[a-z] and )[a-z]+(?= (?:is|are|must|will) )"
+)
+"""One of a row: `、` before it, and another after it."""
 _STOPS = frozenset(fold("也仍且但並而則就即才還").text)
 """After these a denial no longer holds."""
 _BOUNDS = tuple(
     (pattern(before), pattern(after), bound)
     for before, after, bound in (
         (
-            r"(?:至少|最少|最低|不少於|不低於|(?<![未不])滿|(?<![未不])超過|逾|高於|大於"
+            r"(?:至少|最少|最低|不少於|不低於|(?<![未不沒])(?<!沒有)滿|(?<![未不])超過|逾|高於|大於"
             r"|at least|more than|over|above"
             r"|minimum(?: of)?)\s?$",
-            r"\s?(?:以上|起(?![床飛])|or more)",
+            r"\s?(?:以上|起(?![床飛])|or (?:more|over|older|above))",
             ">",
         ),
         (
-            r"(?:至多|最多|最高|最長|[未不]超過|[未不]滿|少於|低於|小於"
+            r"(?:至多|最多|最高|最長|[未不]超過|[未不]滿|沒有?滿|少於|低於|小於"
             r"|不到|不足|up to|at most|less than|under|below"
             r"|within|maximum(?: of)?)\s?$",
-            r"\s?(?:以下|以內|之內|內(?!容|部|湖)|or less)",
+            r"\s?(?:以下|以內|之內|內(?!容|部|湖)|or (?:less|under|below))",
             "<",
         ),
-        (r"(?:before|by|prior to)\s?$", r"\s?(?:之前|以前|前(?!往|來|台|項|述))", "before"),
+        (
+            r"(?:before|by|prior to|提前|提早)\s?$",
+            r"\s?(?:之前|以前|前(?!往|來|台|項|述))",
+            "before",
+        ),
         (r"(?:after|since|from)\s?$", r"\s?(?:之後|以後|後(?!台|續))", "after"),
         (r"(?!)", r"\s?(?:以外|之外|外(?!送|帶|幣|觀))", "outside"),
     )
@@ -196,6 +212,28 @@ class Wording:
         return frozenset(fact for clause in self.clauses for fact in clause.facts)
 
     @cached_property
+    def ors(self) -> int:
+        return sum(len(_OR.findall(c.raw)) for c in self.clauses)
+
+    @cached_property
+    def ands(self) -> int:
+        return sum(len(_AND.findall(c.raw)) for c in self.clauses)
+
+    @cached_property
+    def bounds(self) -> dict[str, frozenset[str]]:
+        """Of the facts that stand once in the text."""
+        often = Counter(f for c in self.clauses for f in c.facts)
+        return {f: b for c in self.clauses for f, b in c.bounds.items() if often[f] == 1}
+
+    @cached_property
+    def listed(self) -> tuple[Item, ...]:
+        """The content of the things that stand between others in a row."""
+        found = (
+            _clause(hit.group(), []).tokens for c in self.clauses for hit in _LISTED.finditer(c.raw)
+        )
+        return tuple(item for item in found if item)
+
+    @cached_property
     def _places(self) -> dict[Item, list[int]]:
         """In which clauses a word, a pair or a fact stands; of very common ones, the first few."""
         places: dict[Item, list[int]] = {}
@@ -218,7 +256,7 @@ class Wording:
 @lru_cache(maxsize=1024)
 def wording(text: str, names: frozenset[str] = frozenset()) -> Wording:
     """A text taken apart."""
-    masked, facts = _masked(text, names)
+    masked, facts = _masked(_unlisted(text), names)
     folded = COURTESY.sub(lambda hit: hit.group() if FACT in hit.group() else "", fold(masked).text)
     lead = LEADS.match(folded + "。")
     clauses = []
@@ -228,6 +266,18 @@ def wording(text: str, names: frozenset[str] = frozenset()) -> Wording:
         if clause.tokens or clause.facts:
             clauses.append(clause)
     return Wording(tuple(clauses), None if not lead else lead["no"] is None)
+
+
+def _unlisted(text: str) -> str:
+    """A list as plain sentences: what a label says and what follows it are one clause."""
+    text = text.replace("**", "").replace("__", "")
+    return _LABEL.sub(r"\1 ", text) if "\n" in text else text
+
+
+@lru_cache(maxsize=1024)
+def stated(question: str) -> Wording:
+    """A question as the statement that `yes` makes of it."""
+    return wording(_ASKS.sub("", fold(question).text))
 
 
 def _masked(text: str, names: frozenset[str]) -> tuple[str, list[tuple[str, ...]]]:
