@@ -8,7 +8,8 @@ made of the sample FAQ's rows, by kefu's own plan, in processes that it starts i
   rows    the plan's rows on every card, so the batch grows with the cards: the efficiency is
           examples/s over that of one card times their number;
   batch   one batch for all cards: the losses must be those of one card, step by step.
-Both use the lean engine; `recorded` is what kefu takes on one card alone (CUDA graphs). Prints one
+Both use the lean engine step by step; the variants called `recorded` replay CUDA graphs, as kefu
+does by itself; `shard` is `batch` with the base cut up over the cards (FSDP). Prints one
 JSON line a variant, then how far the losses lie apart. NF4 is tried where bitsandbytes is there.
 """
 
@@ -31,7 +32,7 @@ HERE = Path(__file__).resolve()
 EXAMPLES, WARM = 1000, 5
 
 
-def worker(folder: Path, recorded: bool) -> None:
+def worker(folder: Path, recorded: bool, shard: bool) -> None:
     """One process of a training; writes what its card held at most."""
     import torch
 
@@ -41,7 +42,7 @@ def worker(folder: Path, recorded: bool) -> None:
     if not recorded:
         graphs.possible = lambda session: False
     run = RunFolder(folder)
-    train(run.plan(), run.examples(), run, say=lambda text: None)
+    train(run.plan(), run.examples(), run, shard=shard, say=lambda text: None)
     peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
     (folder / f"peak-{os.environ.get('RANK', '0')}").write_text(str(peak))
 
@@ -59,7 +60,14 @@ def prepared(base: Path, work: Path, precision: str) -> Any:
 
 
 def variant(
-    made: Any, work: Path, name: str, world: int, batch: int, most: int, recorded: bool = False
+    made: Any,
+    work: Path,
+    name: str,
+    world: int,
+    batch: int,
+    most: int,
+    recorded: bool = False,
+    shard: bool = False,
 ) -> dict[str, Any]:
     """Trains in `world` processes with `batch` rows a step; prints and returns the figures."""
     from kefu.records import Choice, Plan
@@ -85,6 +93,7 @@ def variant(
     if world > 1:
         start += ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(world)]
     start += [str(HERE), "--worker", str(folder.path), *(["--recorded"] if recorded else [])]
+    start += ["--shard"] if shard else []
     # NVLink multicast asks for rights that rented machines do not give.
     done = subprocess.run(
         start, env={**os.environ, "NCCL_NVLS_ENABLE": "0"}, capture_output=True, text=True
@@ -103,6 +112,7 @@ def variant(
         "world": world,
         "precision": plan.precision.value,
         "batch": batch,
+        "recorded": recorded,
         "steps": steps,
         "ms_a_step": round(1000 * each, 1),
         "examples_a_second": round(batch / each, 1),
@@ -144,9 +154,10 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true")
     parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--recorded", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--shard", action="store_true", help=argparse.SUPPRESS)
     said = parser.parse_args()
     if said.worker:
-        return worker(said.worker, said.recorded)
+        return worker(said.worker, said.recorded, said.shard)
     if said.tiny:
         sys.path.insert(0, str(HERE.parents[1] / "tests"))
         import tiny
@@ -161,6 +172,7 @@ def main() -> None:
         said.base = said.work / "qwen-7b-random"
         if not (said.base / "model.safetensors.index.json").exists():
             gpu.build(said.base, said.tokenizer)
+    alone = {}
     for precision in said.precisions:
         if precision == "nf4" and not importlib.util.find_spec("bitsandbytes"):
             print(json.dumps({"precision": "nf4", "left_out": "bitsandbytes is not here"}))
@@ -168,14 +180,22 @@ def main() -> None:
         work = said.work / precision
         made = prepared(said.base.resolve(), work, precision)
         rows = said.rows or made.plan.micro_batch.value
-        if not said.tiny:
-            variant(made, work, "recorded", 1, rows, said.steps, recorded=True)
-        first = variant(made, work, "rows", 1, rows, said.steps)
-        for world in said.worlds:
-            if world > 1:
-                found = variant(made, work, "rows", world, rows * world, said.steps)
-                compared(first, found, efficiency=True)
-                compared(first, variant(made, work, "batch", world, rows, said.steps), False)
+        graphs = {} if said.tiny else variant(made, work, "recorded", 1, rows, said.steps, True)
+        eager = variant(made, work, "rows", 1, rows, said.steps)
+        alone[precision] = (made, work, rows, graphs, eager)
+    for precision, (made, work, rows, graphs, eager) in alone.items():
+        for world in (w for w in said.worlds if w > 1):
+            if not said.tiny:
+                found = variant(made, work, "recorded", world, rows * world, said.steps, True)
+                compared(graphs, found, efficiency=True)
+                found = variant(made, work, "recorded-batch", world, rows, said.steps, True)
+                compared(graphs, found, efficiency=False)
+            found = variant(made, work, "rows", world, rows * world, said.steps)
+            compared(eager, found, efficiency=True)
+            compared(eager, variant(made, work, "batch", world, rows, said.steps), False)
+            if precision != "nf4":
+                found = variant(made, work, "shard", world, rows, said.steps, shard=True)
+                compared(eager, found, efficiency=False)
     return None
 
 

@@ -12,7 +12,7 @@ import pytest
 
 import tiny
 from kefu.records import Choice, Plan
-from kefu.train import Interrupted, buckets, graphs, train
+from kefu.train import Interrupted, buckets, graphs, many, train
 from kefu.train.buckets import choose
 from kefu.workspace import RunFolder
 
@@ -107,7 +107,7 @@ def test_recorded_steps_are_the_lean_engine_s_steps(
 
 def test_few_steps_and_what_cannot_be_recorded_go_the_lean_engine_s_way(tmp_path: Path) -> None:
     class Session:
-        device = "cuda:0"
+        device, split, cards = "cuda:0", False, many.Cards()
         plan = replace(
             tiny.plan(tiny.base(tmp_path / "b"), softmax="all", micro_batch=4, accumulation=1),
             steps=Choice(graphs.LEAST - 1, "few"),
