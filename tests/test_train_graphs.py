@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import itertools
 import random
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -103,6 +106,35 @@ def test_recorded_steps_are_the_lean_engine_s_steps(
         assert [s.loss for s in ours] == pytest.approx([s.loss for s in theirs], abs=0.02)
         norms = [s.grad_norm for s in theirs]
         assert [s.grad_norm for s in ours] == pytest.approx(norms, rel=0.05)
+
+
+TWO = """
+import os, sys
+from pathlib import Path
+from kefu.train import graphs, train
+from kefu.workspace import RunFolder
+graphs.possible = lambda session: True
+folder = RunFolder(Path(sys.argv[1]))
+train(folder.plan(), folder.examples(), folder)
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_in_buckets_do_the_steps_of_one(tmp_path: Path) -> None:
+    base = tiny.base(tmp_path / "base")
+    plan = tiny.plan(
+        base, steps=12, save_every=5, micro_batch=4, accumulation=1, rank=4, softmax="all"
+    )
+    one = run(tmp_path / "one", plan)
+    two = tiny.run_folder(tmp_path / "two")
+    for name in ("plan.json", "examples.jsonl"):
+        shutil.copy(one.file(name), two.file(name))
+    (tmp_path / "two.py").write_text(TWO, encoding="utf-8")
+    start = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    words = [sys.executable, *start, str(tmp_path / "two.py"), str(two.path)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    same(two, one, 1e-4)
 
 
 def test_few_steps_and_what_cannot_be_recorded_go_the_lean_engine_s_way(tmp_path: Path) -> None:
