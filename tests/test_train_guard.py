@@ -52,7 +52,7 @@ def harm(monkeypatch: pytest.MonkeyPatch) -> Callable[[Wrong], None]:
 def planned(base: Path, **changed: Any) -> Plan:
     usual: dict[str, Any] = {
         "softmax": "all", "dropout": 0.0, "rank": 4, "micro_batch": 4, "accumulation": 1,
-        "steps": 30, "save_every": 100,
+        "checkpointing": False, "steps": 30, "save_every": 100,
     }  # fmt: skip
     return tiny.plan(base, **{**usual, **changed})
 

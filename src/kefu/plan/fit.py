@@ -126,14 +126,16 @@ def candidates(
 
 
 def fastest(base: Base, machine: Machine, ways: list[Way], rows: Rows) -> Fit | None:
-    """The fastest of the ways that fit; of ways within 2 % of it, the one with least memory."""
+    """The fastest of the ways that fit; of ways within 2 % of it, one that recomputes no layers,
+    and of these the one with least memory."""
     fits = [
         f for way in ways if (f := assess(base, machine, way, rows)).parts.memory <= room(machine)
     ]
     if not fits:
         return None
     best = min(f.step for f in fits)
-    return min((f for f in fits if f.step <= best * 1.02), key=lambda f: f.parts.memory)
+    near = (f for f in fits if f.step <= best * 1.02)
+    return min(near, key=lambda f: (f.way.checkpointing, f.parts.memory))
 
 
 def too_big(base: Base, machine: Machine, ways: list[Way], rows: Rows) -> BaseError:
