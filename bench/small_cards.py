@@ -201,7 +201,6 @@ def main() -> None:
     if said.tiny:
         sys.path.insert(0, str(HERE.parents[1] / "tests"))
         import tiny
-
         from kefu.train import graphs
 
         said.work = Path(tempfile.mkdtemp())
