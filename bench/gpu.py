@@ -58,6 +58,8 @@ def build(folder: Path, tokenizer: Path) -> None:
     places: dict[str, str] = {}
     number = size = 0
     state = model.state_dict()
+    if config.tie_word_embeddings:
+        state.pop("lm_head.weight")
     for i, (name, meta) in enumerate(state.items()):
         if name.endswith("norm.weight"):
             value = torch.ones(meta.shape, dtype=torch.bfloat16)

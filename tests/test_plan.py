@@ -339,6 +339,15 @@ def test_planning_a_thousand_pairs_is_quick_and_needs_no_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_layers_are_not_recomputed_where_that_is_all_but_free_and_there_is_room() -> None:
+    config = {
+        "model_type": "llama", "vocab_size": 420, "hidden_size": 32, "intermediate_size": 64,
+        "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
+    }  # fmt: skip
+    fast = Machine("cpu", "cpu", 2, 16 * GIB, True, 1.7e11, 2e10)
+    assert not make(Settings(base="a/b"), shop(), fast, base_config=config).checkpointing.value
+
+
 def test_a_four_bit_base_is_unpacked_once_where_there_is_room_and_four_bits_were_asked() -> None:
     from kefu.plan.bases import resolve
     from kefu.plan.fit import candidates, fastest, precisions

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import itertools
 import random
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,7 @@ import pytest
 
 import tiny
 from kefu.records import Choice, Plan
-from kefu.train import Interrupted, buckets, graphs, train
+from kefu.train import Interrupted, buckets, graphs, many, train
 from kefu.train.buckets import choose
 from kefu.workspace import RunFolder
 
@@ -105,9 +108,38 @@ def test_recorded_steps_are_the_lean_engine_s_steps(
         assert [s.grad_norm for s in ours] == pytest.approx(norms, rel=0.05)
 
 
+TWO = """
+import os, sys
+from pathlib import Path
+from kefu.train import graphs, train
+from kefu.workspace import RunFolder
+graphs.possible = lambda session: True
+folder = RunFolder(Path(sys.argv[1]))
+train(folder.plan(), folder.examples(), folder)
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_in_buckets_do_the_steps_of_one(tmp_path: Path) -> None:
+    base = tiny.base(tmp_path / "base")
+    plan = tiny.plan(
+        base, steps=12, save_every=5, micro_batch=4, accumulation=1, rank=4, softmax="all"
+    )
+    one = run(tmp_path / "one", plan)
+    two = tiny.run_folder(tmp_path / "two")
+    for name in ("plan.json", "examples.jsonl"):
+        shutil.copy(one.file(name), two.file(name))
+    (tmp_path / "two.py").write_text(TWO, encoding="utf-8")
+    start = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    words = [sys.executable, *start, str(tmp_path / "two.py"), str(two.path)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    same(two, one, 1e-4)
+
+
 def test_few_steps_and_what_cannot_be_recorded_go_the_lean_engine_s_way(tmp_path: Path) -> None:
     class Session:
-        device = "cuda:0"
+        device, split, cards = "cuda:0", False, many.Cards()
         plan = replace(
             tiny.plan(tiny.base(tmp_path / "b"), softmax="all", micro_batch=4, accumulation=1),
             steps=Choice(graphs.LEAST - 1, "few"),

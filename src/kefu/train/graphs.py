@@ -6,14 +6,17 @@ for each bucket of tokens and then replayed. Rows lie end to end as in lean.py, 
 bucket with one row that counts nothing; one copy brings a step's rows to the GPU, and the host
 reads a step's loss while the next one runs.
 
+On several cards each records its own share of a step up to the gradients, and what follows them;
+between the two replays the cards add up one flat tensor, as in many.py.
+
 Does not know accumulation, checkpointing or loss scaling: such plans go lean.py's way. So does a
-run from where it fell apart or was short of memory.
+run from where it fell apart or was short of memory, and a base that is cut up over the cards.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,10 +27,11 @@ from . import lean
 from .buckets import Bucket, buckets_of, fitting
 from .checkpoints import Moving
 from .contrast import Bank
+from .feed import Feed, Share, share_of
 from .fused import ATTENTION, fuse_attention, fuse_norms
 from .guard import Guard
 from .ladder import climb_down, short_of_memory
-from .lean import CLIP, Laid, autocast, bank_of, laid, schedule
+from .lean import CLIP, autocast, bank_of, schedule
 from .loss import LabelLoss
 from .session import Session
 
@@ -35,48 +39,20 @@ LEAST = 16
 """Steps from which on recording pays: it costs about as much as three to five steps."""
 
 
-class Feed:
-    """A bucket's place in memory for one step's rows: one tensor, and its parts as views."""
-
-    def __init__(self, bucket: Bucket, rows: int, device: str) -> None:
-        n, k = bucket.tokens, bucket.labels
-        sizes = [n, n, k, k, rows, rows, rows + 2, 1]
-        self.bucket = bucket
-        self.flat = torch.zeros(sum(sizes), dtype=torch.long, device=device)
-        parts = torch.split(self.flat, sizes)
-        self.ids, self.places = parts[0].unsqueeze(0), parts[1].unsqueeze(0)
-        self.where, self.target, self.starts, self.numbers, self.edges, self.count = parts[2:]
-        self.order = torch.arange(k, device=device)
-
-    def fill(self, rows: Laid, numbers: Sequence[int]) -> None:
-        """Brings a step's rows (whose numbers in the bank are given) to the device."""
-        more = self.bucket.tokens - len(rows.ids)
-        fewer = [0] * (self.bucket.labels - len(rows.where))
-        whole = (
-            (*rows.ids, *[0] * more, *rows.places, *range(more)),
-            (*rows.where, *fewer, *rows.target, *fewer),
-            (*rows.starts, *numbers),
-            (*(i for i, place in enumerate(rows.places) if not place), len(rows.ids)),
-            (self.bucket.tokens, len(rows.where)),
-        )
-        flat = torch.tensor([number for part in whole for number in part])
-        # Pinned, so that the copy does not make the host wait for the step that is running.
-        self.flat.copy_(flat.pin_memory() if self.flat.is_cuda else flat, non_blocking=True)
-
-
 def possible(session: Session) -> bool:
     """Whether this session's steps can be recorded, and whether that is worth it."""
-    plan = session.plan
+    plan, world = session.plan, session.cards.world
     return (
         session.device.startswith("cuda")
-        and plan.accumulation.value == 1
+        and not session.split
+        and plan.effective_batch % world == 0
+        and plan.effective_batch // world <= plan.micro_batch.value
         and not plan.checkpointing.value
         and plan.compute.value != "fp16"  # its loss scale asks the host after every step
         and plan.steps.value >= LEAST
         and plan.softmax.value != "likely"
         and not plan.patience.value  # a look needs the model as it is, not a recording of it
         and frozen_head(session.model.get_base_model()) is not None
-        and session.cards.world == 1
     )
 
 
@@ -96,7 +72,14 @@ class Recorder:
         assert head is not None
         self.head, self.cap = head
         self.weights = [p for p in session.model.parameters() if p.requires_grad]
-        self.masters = masters
+        self.masters, self.cards = masters, session.cards
+        # All gradients in one piece, in fp32, and behind them the loss and who was asked to stop.
+        sizes = [m.numel() for m in masters]
+        self.flat = torch.zeros(sum(sizes) + 2, device=session.device)
+        *parts, self.said = torch.split(self.flat, [*sizes, 2])
+        self.grads = [p.view_as(m) for p, m in zip(parts, masters, strict=True)]
+        for master, grad in zip(masters, self.grads, strict=True):
+            master.grad = grad
         self.cuda = session.device.startswith("cuda")
         self.longest = max(session.lengths)
         self.half = self.cuda and session.plan.compute.value == "bf16"
@@ -106,17 +89,42 @@ class Recorder:
             self._halve()
         self.feeds: dict[Bucket, Feed] = {}
         self.replays: dict[Bucket, Callable[[], torch.Tensor]] = {}
+        self.update: Callable[[], torch.Tensor] = self._update
         self.pool = torch.cuda.graph_pool_handle() if self.cuda else None
 
-    def step(self, bucket: Bucket, rows: Laid, numbers: Sequence[int]) -> torch.Tensor:
-        """One optimizer step; loss and norm of the gradient (2,), on the device, not waited for."""
-        feed = self.feeds.get(bucket)
-        if feed is None:
-            feed = self.feeds[bucket] = Feed(bucket, len(numbers), self.session.device)
-            feed.fill(rows, numbers)
-            self.replays[bucket] = self._record(feed) if self.cuda else lambda: self._work(feed)
-        feed.fill(rows, numbers)
-        return self.replays[bucket]()
+    def open(self, bucket: Bucket, share: Share) -> None:
+        """Records the steps of a bucket, where that was not done, from one of them."""
+        if bucket in self.feeds:
+            return
+        feed = Feed(bucket, len(share.numbers), self.session.device)
+        feed.fill(share.rows, share.numbers, share.labelled, False)
+        alone = self.cards.world == 1
+
+        def work() -> torch.Tensor:
+            return self._work(feed) if alone else self._gradient(feed)
+
+        if self.cuda:
+            if not self.replays:
+                self._warm_up(feed)
+                if not alone:
+                    self.update = self._record(self._update)
+            self.replays[bucket] = self._record(work)
+        else:
+            self.replays[bucket] = work
+        self.feeds[bucket] = feed
+
+    def step(self, bucket: Bucket, share: Share) -> torch.Tensor:
+        """One optimizer step; its loss, the norm of its gradient and how many processes were asked
+        to stop (3,), on the device, not waited for."""
+        self.open(bucket, share)
+        asked = self.session.asked.here
+        self.feeds[bucket].fill(share.rows, share.numbers, share.labelled, asked)
+        out = self.replays[bucket]()
+        if self.cards.world == 1:
+            return out
+        self.cards.add(self.flat)
+        self.cards.same_bank(self.bank, share.whole, share.numbers)
+        return self.update()
 
     def _halve(self) -> None:
         """Adapters in half precision for the arithmetic, their masters in fp32 for the optimizer.
@@ -126,9 +134,6 @@ class Recorder:
         fuse_norms(self.inner, torch.bfloat16)
         self.apart = fuse_attention(self.inner, "bf16")
         self.quick = [m.to(torch.bfloat16) for m in self.masters]
-        self.grads = [torch.zeros_like(m) for m in self.masters]
-        for master, grad in zip(self.masters, self.grads, strict=True):
-            master.grad = grad
         self._give(self.quick)
 
     def _give(self, values: Sequence[torch.Tensor]) -> None:
@@ -161,6 +166,11 @@ class Recorder:
             self.inner.set_attn_implementation(self.attention)
 
     def _work(self, feed: Feed) -> torch.Tensor:
+        self._gradient(feed)
+        return self._update()
+
+    def _gradient(self, feed: Feed) -> torch.Tensor:
+        """What this card adds to a step's gradient and loss, all of it in `flat`."""
         plan = self.session.plan
         for weight in self.weights:
             weight.grad = None
@@ -175,34 +185,33 @@ class Recorder:
                 input_ids=feed.ids, position_ids=feed.places, use_cache=False, **rows
             )
             hidden = out.last_hidden_state[0]
-            counted = (feed.order < feed.count).float()
+            counted = (feed.order < feed.count[0]).float()
             summed = LabelLoss.apply(  # type: ignore[no-untyped-call]
                 hidden.index_select(0, feed.where), self.head, feed.target, self.cap, counted
             )
-            loss = aim = summed / feed.count[0]
+            loss = aim = summed / feed.count[1]
             if self.bank is not None:
                 apart = self.bank.loss(hidden.index_select(0, feed.starts), feed.numbers)
-                aim = loss + plan.contrast.value * apart / len(feed.numbers)
+                aim = loss + plan.contrast.value * apart / plan.effective_batch
         torch.autograd.backward(aim)
         if self.bank is not None:
             self.bank.remember()
-        if self.half:
-            torch._foreach_copy_(self.grads, [w.grad for w in self.weights if w.grad is not None])
-        else:
-            for master, weight in zip(self.masters, self.weights, strict=True):
-                master.grad = weight.grad
+        torch._foreach_copy_(self.grads, [w.grad for w in self.weights if w.grad is not None])
+        self.said.copy_(torch.stack([loss.detach().float(), feed.count[2].float()]))
+        return self.said
+
+    def _update(self) -> torch.Tensor:
+        """Takes the step of the gradient in `flat`."""
         norm = torch.nn.utils.clip_grad_norm_(self.masters, CLIP)
         self.optimizer.step()
-        return torch.stack([loss.detach().float(), norm.float()])
+        return torch.stack([self.said[0], norm.float(), self.said[1]])
 
-    def _record(self, feed: Feed) -> Callable[[], torch.Tensor]:
-        if not self.replays:
-            self._warm_up(feed)
+    def _record(self, work: Callable[[], torch.Tensor]) -> Callable[[], torch.Tensor]:
         for weight in self.weights:
             weight.grad = None  # so that the gradients' memory is the graph's own
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=self.pool):
-            out = self._work(feed)
+            out = work()
 
         def replay() -> torch.Tensor:
             graph.replay()
@@ -253,16 +262,22 @@ def run(session: Session, resume: bool) -> None:
     for group in optimizer.param_groups:
         group.update(lr=rate, capturable=cuda)
     session.back_to(done)
+    cards = session.cards
     steps = list(session.batches())
-    buckets = buckets_of(session, steps[done:])
+    mine = [cards.shares(rows, session.lengths)[cards.rank] for rows in steps]
+    buckets = buckets_of(session, mine[done:])
     recorder = Recorder(session, optimizer, bank, masters)
+    todo = list(zip(steps, mine, strict=True))[done:]
+    if cards.world > 1 and _no_room(session, recorder, buckets, todo):
+        recorder.finish()
+        if bank is not None:
+            bank.forget()
+        climb_down(session, done + 1)
+        lean.run(session, False, (moving.state(done), bank))
+        return
     running: _Running | None = None
-    for number, rows in enumerate(steps, start=1):
-        if number <= done:
-            continue
-        # Rows of like length together, as lean.py lays them.
-        ordered = sorted(rows, key=lambda i: len(session.rows[i].ids))
-        packed = laid([session.rows[i] for i in ordered])
+    for number, (rows, own) in enumerate(todo, start=done + 1):
+        share = share_of(session, rows, own)
         now = guard.rate(number, scheduler.get_last_lr()[0])
         rate.fill_(now)
         if guard.due(number - 1):
@@ -270,9 +285,9 @@ def run(session: Session, resume: bool) -> None:
                 guard.keep(number - 1)
         wrong, short = "", False
         try:
-            out = recorder.step(fitting(buckets, packed), packed, ordered)
+            out = recorder.step(fitting(buckets, share.rows), share)
         except RuntimeError as error:  # while recording: the step was not taken
-            short = short_of_memory(error) or short_of_memory(error.__context__)
+            short = _lacks(error) and cards.world == 1
             if not short:
                 raise
         else:
@@ -294,13 +309,42 @@ def run(session: Session, resume: bool) -> None:
             lean.run(session, False, (moving.state(number), bank))
             return
         if due:
-            with recorder.whole():
-                moving.save(session.folder, number, session.of, plan.keep.value)
-                if session.looks_after(number):
-                    with recorder.plain():
-                        session.show_after(number)
+            if cards.first:
+                with recorder.whole():
+                    moving.save(session.folder, number, session.of, plan.keep.value)
+                    if session.looks_after(number):
+                        with recorder.plain():
+                            session.show_after(number)
             session.stop_after(number)
     recorder.finish()
+
+
+def _no_room(
+    session: Session,
+    recorder: Recorder,
+    buckets: list[Bucket],
+    steps: Iterable[tuple[list[int], list[int]]],
+) -> bool:
+    """Records all buckets before the first step; whether memory was short on any card.
+
+    Once a step runs, a card that falls out would leave the others waiting.
+    """
+    short = False
+    try:
+        for rows, own in steps:
+            share = share_of(session, rows, own)
+            recorder.open(fitting(buckets, share.rows), share)
+            if len(recorder.feeds) == len(buckets):
+                break
+    except RuntimeError as error:
+        short = _lacks(error)
+        if not short:
+            raise
+    return session.cards.any(short)
+
+
+def _lacks(error: RuntimeError) -> bool:
+    return short_of_memory(error) or short_of_memory(error.__context__)
 
 
 class _Running:
@@ -311,7 +355,7 @@ class _Running:
         self.come: torch.cuda.Event | None = None
         self.values = out
         if out.is_cuda:
-            self.values = torch.empty(2, pin_memory=True)
+            self.values = torch.empty(3, pin_memory=True)
             self.values.copy_(out, non_blocking=True)
             self.come = torch.cuda.Event()  # type: ignore[no-untyped-call]
             self.come.record()
@@ -320,7 +364,9 @@ class _Running:
         """Tells the step, or gives back what is wrong with it."""
         if self.come is not None:
             self.come.synchronize()
-        loss, norm = self.values.tolist()
+        loss, norm, asked = self.values.tolist()
+        if session.cards.world > 1 and asked > 0:
+            session.asked.stop = True
         wrong = guard.wrong(self.number, loss, norm)
         if not wrong:
             session.say(self.number, loss, self.rate, norm)

@@ -156,7 +156,7 @@ def _gradient(
             weight.grad = None
     if cards.world > 1:
         # Before unscaling: an overflow on one rank is then one on all.
-        asked, lacking = (total.new_tensor(float(x)) for x in (session.asked.stop, short))
+        asked, lacking = (total.new_tensor(float(x)) for x in (session.asked.here, short))
         total, asked, lacking = cards.sum_up(weights, total, asked, lacking)
         session.asked.stop, short = bool(asked), bool(lacking)
     if short:

@@ -73,13 +73,16 @@ class Cards:
 
     def shares(self, rows: Sequence[int], lengths: Sequence[int]) -> list[list[int]]:
         """Each rank's part of a step's row numbers: the longest first, to whoever has fewest
-        tokens. `lengths` gives the tokens of every row of the training."""
+        tokens and not his share of rows yet. `lengths` gives the tokens of every row of the
+        training."""
         if self.world == 1:
             return [list(rows)]
         parts: list[list[int]] = [[] for _ in range(self.world)]
         tokens = [0] * self.world
+        most = -(-len(rows) // self.world)
         for row in sorted(rows, key=lambda i: -lengths[i]):
-            least = tokens.index(min(tokens))
+            free = [rank for rank in range(self.world) if len(parts[rank]) < most]
+            least = min(free, key=lambda rank: tokens[rank])
             parts[least].append(row)
             tokens[least] += lengths[row]
         return parts
@@ -90,7 +93,7 @@ class Cards:
             return list(values)
         parts = [torch.zeros_like(w) if w.grad is None else w.grad for w in weights]
         flat = torch.cat([p.reshape(-1).float() for p in (*parts, *values)])
-        self._add(flat)
+        self.add(flat)
         at = 0
         for weight in weights:
             size = weight.numel()
@@ -104,18 +107,35 @@ class Cards:
             return
         own = set(mine)
         every = sorted(set(rows))
-        at = torch.tensor(every, device=bank.states.device)
-        made = torch.tensor([[float(i in own)] for i in every], device=at.device)
+        at = _brought(torch.tensor(every), bank.states)
+        made = _brought(torch.tensor([[float(i in own)] for i in every]), bank.states)
         states = bank.states[at] * made
-        self._add(states)
+        self.add(states)
         # A row that comes twice in a step may have been on two ranks.
         bank.states.index_copy_(0, at, torch.nn.functional.normalize(states, dim=-1))
 
-    def _add(self, flat: torch.Tensor) -> None:
+    def any(self, here: bool) -> bool:
+        """Whether it is so on any rank."""
+        said: list[Any] = [here]
+        if self.world > 1:
+            said *= self.world
+            try:
+                dist.all_gather_object(said, here)
+            except RuntimeError:
+                raise _gone() from None
+        return any(said)
+
+    def add(self, flat: torch.Tensor) -> None:
+        """Adds up a tensor over all ranks, in place; the host does not wait for it."""
         try:
             dist.all_reduce(flat)
         except RuntimeError:
             raise _gone() from None
+
+
+def _brought(numbers: torch.Tensor, to: torch.Tensor) -> torch.Tensor:
+    """Numbers on the device of `to`, without waiting for what it is doing."""
+    return numbers.pin_memory().to(to.device, non_blocking=True) if to.is_cuda else numbers
 
 
 def here() -> Cards:

@@ -30,9 +30,16 @@ OnStep = Callable[[Step], None]
 
 @dataclass
 class Asked:
-    """Whether the machine asked for an end, as cloud notebooks do some seconds before theirs."""
+    """Whether the machine asked for an end, as cloud notebooks do some seconds before theirs.
 
+    Of several processes one may hear it between two steps of another: they stop when all know.
+    """
+
+    alone: bool = True
+    here: bool = False
+    """This process was asked."""
     stop: bool = False
+    """All know."""
     stepping: bool = False
 
     @contextmanager
@@ -43,7 +50,8 @@ class Asked:
             return
 
         def hear(*_: Any) -> None:
-            self.stop = True
+            self.here = True
+            self.stop = self.stop or self.alone
             if not self.stepping:
                 raise KeyboardInterrupt
 
@@ -284,7 +292,7 @@ def _trained(
     say: Callable[[str], None],
     look: Look | None = None,
 ) -> Run:
-    plan, folder, asked = work.plan, work.folder, Asked()
+    plan, folder, asked = work.plan, work.folder, Asked(alone=cards.world == 1)
     with asked.heard():
         wrong: KefuError | None = None
         try:
