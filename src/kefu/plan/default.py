@@ -57,6 +57,17 @@ def fit(job: Job) -> Fit | None:
     return fastest(job.base, job.machine, _ways(job), job.rows)
 
 
+def _warm(name: str) -> Choice[str]:
+    """From which adapter the run begins."""
+    if not name:
+        return Choice("", "kefu brings no adapter for this base, so it begins with nothing learned.")
+    return Choice(
+        name,
+        "Begins from the adapter that kefu brings for this base: it has learned from a general "
+        "corpus of customers' questions that very different words can ask for one thing.",
+    )
+
+
 def _rank_table() -> str:
     *steps, (_, last) = tables.RANKS
     first = ", ".join(f"rank {rank} up to {pairs}" for pairs, rank in steps)
@@ -204,5 +215,6 @@ def default(job: Job) -> Plan:
             tables.CONTRAST,
             "Wordings of one answer are drawn together, so that unseen ones fall to it too.",
         ),
+        warm=_warm(base.warm),
         **shared,
     )
