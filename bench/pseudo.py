@@ -14,9 +14,8 @@ import json
 import sys
 from pathlib import Path
 
-from warm import ASIDE, PARTS, indexed, pseudo_faqs
-
 from kefu.intents import Intent, dealt, intents
+from warm import ASIDE, PARTS, indexed, pseudo_faqs
 
 
 def answer(intent: Intent) -> str:

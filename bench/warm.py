@@ -1,6 +1,6 @@
 """Makes the warm adapter again: a base learns from the corpus of intents what one thing is.
 
-    python bench/warm.py --out FOLDER [--all] [--steps 300] [--batch 512] [--rank 16] …
+    python bench/warm.py --out FOLDER [--all] [--steps 60] [--batch 512] [--rank 16] …
 
 Supervised contrast over `kefu.intents` on the state where the answer begins, in kefu's own prompt:
 wordings of one intent together, all other intents and the near-misses apart. A batch holds whole
@@ -26,6 +26,7 @@ import torch
 from kefu.intents import Intent, dealt, intents, parse
 
 BASE = "gemma-3-270m"
+MATRICES = [f"{m}_proj" for m in ("q", "k", "v", "o", "gate", "up", "down")]
 PARTS, ASIDE = 5, 0
 INDEXED, FAQ_SIZE = 4, 40
 
@@ -77,9 +78,7 @@ class Reader:
         targets: Any = "all-linear"
         layers = list(range(said.layers)) if said.layers else None
         if layers or said.targets:
-            targets = (
-                said.targets or "q_proj k_proj v_proj o_proj gate_proj up_proj down_proj".split()
-            )
+            targets = said.targets or MATRICES
         config = LoraConfig(
             r=said.rank,
             lora_alpha=2 * said.rank,
@@ -120,7 +119,7 @@ class Reader:
 
 
 def judge(reader: Reader, faqs: Sequence[Sequence[Intent]]) -> dict[str, float]:
-    """Nearest neighbours in the states: what share is right, and how well near-misses stand apart."""
+    """Nearest neighbours in the states: the share right, and how near-misses stand apart."""
     right, total = 0, 0
     sure: list[float] = []
     gap: list[float] = []
@@ -293,7 +292,7 @@ def main() -> None:
     parser.add_argument("--corpus", type=Path)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--all", action="store_true")
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--batch", type=int, default=512)
     parser.add_argument("--each", type=int, default=8, help="wordings of an intent in a batch")
     parser.add_argument("--rank", type=int, default=16)
@@ -304,8 +303,8 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=5e-4)
     parser.add_argument("--temperature", type=float, default=0.05)
     parser.add_argument("--hard", type=float, default=0.0)
-    parser.add_argument("--form", choices=("nearest", "all"), default="all")
-    parser.add_argument("--every", type=int, default=50)
+    parser.add_argument("--form", choices=("nearest", "all"), default="nearest")
+    parser.add_argument("--every", type=int, default=20)
     parser.add_argument("--seed", type=int, default=42)
     train(parser.parse_args())
 
