@@ -41,6 +41,11 @@ def one(said: argparse.Namespace, seed: int) -> None:
     if said.contrast is not None:
         weight = Choice(said.contrast, "The bench's.")
         prepared = replace(prepared, plan=replace(prepared.plan, contrast=weight))
+    if said.cold:
+        prepared = replace(prepared, plan=replace(prepared.plan, warm=Choice("", "The bench's.")))
+    if said.rate:
+        rate = Choice(said.rate, "The bench's.")
+        prepared = replace(prepared, plan=replace(prepared.plan, learning_rate=rate))
     begun = time.monotonic()
     run = jobs.train(workspace, prepared)
     trained = time.monotonic() - begun
@@ -87,6 +92,8 @@ def main() -> None:
     parser.add_argument("--allowed", type=float, nargs="+", default=[0.02])
     parser.add_argument("--wordings", type=int)
     parser.add_argument("--contrast", type=float, help="0 for plain fine-tuning on the answers")
+    parser.add_argument("--cold", action="store_true", help="begin with nothing learned")
+    parser.add_argument("--rate", type=float, help="another learning rate than the plan's")
     parser.add_argument("--steps", type=int)
     parser.add_argument("--base", default="gemma-3-270m")
     parser.add_argument("--precision", help="bf16, fp32, nf4: as the plan chooses without this")

@@ -308,6 +308,8 @@ class Plan:
     """Over which tokens the loss is normalised, see train/loss.py."""
     contrast: Choice[float] = Choice(0.0, "Off: the answers' words alone are learned.")
     """Weight of drawing the wordings of one answer together, see train/contrast.py."""
+    warm: Choice[str] = Choice("", "The adapter begins with nothing learned.")
+    """The adapter that the run's own begins from, see train/warm.py; empty for none."""
     unpacked: Choice[bool] = Choice(False, "The base is kept as it is.")
     """Whether a 4-bit base is unpacked once while training: the same numbers, more memory."""
     patience: Choice[int] = Choice(0, "Off: all steps are done.")

@@ -99,8 +99,8 @@ _LABELS = {
     "accumulation": "accumulation", "exposures": "exposures a fact", "steps": "optimizer steps",
     "max_length": "sequence length", "checkpointing": "gradient checkpointing",
     "answer_only_loss": "loss on the answer only", "softmax": "softmax over",
-    "contrast": "contrast", "patience": "patience, steps", "save_every": "checkpoint every",
-    "keep": "checkpoints kept",
+    "contrast": "contrast", "warm": "begins from", "patience": "patience, steps",
+    "save_every": "checkpoint every", "keep": "checkpoints kept",
     "log_every": "log every", "hand_over_share": "share to hand over", "mode": "answer mode",
     "hand_over": "hand-over sentence", "persona": "persona", "seed": "seed",
 }  # fmt: skip

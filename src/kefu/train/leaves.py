@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..records import Example, Plan, Run
 from ..workspace import RunFolder, dump, write_json, write_text
-from . import checkpoints, curve
+from . import checkpoints, curve, warm
 
 if TYPE_CHECKING:
     from .session import Session
@@ -40,6 +40,8 @@ def describe(plan: Plan, examples: Sequence[Example], folder: RunFolder) -> None
             versions[name] = version(name)
     versions["examples_sha256"] = hashlib.sha256("\n".join(lines).encode()).hexdigest()
     versions["faq_digest"] = plan.faq_digest
+    if plan.warm.value:
+        versions["warm_sha256"] = warm.digest(plan.warm.value)
     write_json(folder.file("versions.json"), versions)
 
 

@@ -22,7 +22,7 @@ from ..prompt import Prompt, Row
 from ..records import Example, Plan, Run, Step
 from ..weights import load, to_stderr
 from ..workspace import RunFolder, append_lines, dump, write_text
-from . import checkpoints, ladder, many, split
+from . import checkpoints, ladder, many, split, warm
 from .leaves import describe, finish, trainable
 
 OnStep = Callable[[Step], None]
@@ -380,6 +380,8 @@ def _open(
     )
     set_seed(plan.seed.value)  # the adapter's first values depend on nothing that came before
     model = get_peft_model(loaded.model, config)
+    if plan.warm.value:
+        warm.start(model, plan.warm.value)
     model.train()
     if cards.rank:
         torch.manual_seed(plan.seed.value + cards.rank)  # what is dropped is drawn for each row

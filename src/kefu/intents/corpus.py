@@ -1,0 +1,68 @@
+"""Reads the corpus of intents: one block an intent, blocks parted by an empty line.
+
+# topic | the intent in a few words
+a wording
+another wording
+! a near-miss: alike in letters or topic, and the same answer would be wrong
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """Questions that one answer would serve."""
+
+    topic: str
+    name: str
+    """What the asker wants, in a few words."""
+    wordings: tuple[str, ...]
+    """Plain ones first, as they stand in the file."""
+    near: tuple[str, ...] = ()
+    """Near-misses: questions that the same answer would not serve."""
+
+
+@cache
+def intents() -> tuple[Intent, ...]:
+    """All intents that kefu brings, in the order of their files."""
+    folder = files(__package__) / "data"
+    found: list[Intent] = []
+    for file in sorted(folder.iterdir(), key=lambda f: f.name):
+        if file.name.endswith(".txt"):
+            found += parse(file.read_text(encoding="utf-8"), file.name)
+    return tuple(found)
+
+
+def parse(text: str, where: str = "corpus") -> Iterator[Intent]:
+    """The intents of one file's text. Raises ValueError with `where` and the block's first line."""
+    for block in text.replace("\r\n", "\n").split("\n\n"):
+        lines = [line.strip() for line in block.splitlines() if line.strip()]
+        if not lines:
+            continue
+        topic, bar, name = lines[0].removeprefix("#").partition("|")
+        if not lines[0].startswith("#") or not bar or not topic.strip() or not name.strip():
+            raise ValueError(f"{where}: a block must begin with `# topic | intent`: {lines[0]}")
+        near = tuple(line[1:].strip() for line in lines[1:] if line.startswith("!"))
+        wordings = tuple(line for line in lines[1:] if not line.startswith("!"))
+        if len(wordings) < 2:
+            raise ValueError(f"{where}: an intent needs two wordings: {lines[0]}")
+        yield Intent(topic.strip(), name.strip(), wordings, near)
+
+
+def dealt(all_of: Sequence[Intent], parts: int, salt: str = "") -> list[list[Intent]]:
+    """The intents in `parts` lists of about equal size, each topic whole in one of them.
+
+    So that no sibling of an intent in one list stands in another. Which list a topic goes to
+    follows from its name (and `salt`) alone: new topics move no old one.
+    """
+    hands: list[list[Intent]] = [[] for _ in range(parts)]
+    for intent in all_of:
+        digest = hashlib.sha256(f"{salt}:{intent.topic}".encode()).digest()
+        hands[int.from_bytes(digest[:8], "big") % parts].append(intent)
+    return hands

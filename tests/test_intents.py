@@ -1,0 +1,49 @@
+"""The corpus of intents: read as it is written, and dealt without parting siblings."""
+
+from __future__ import annotations
+
+import pytest
+
+from kefu.intents import Intent, dealt, parse
+
+TWO = """# 保固 | 保固期有多長
+保固期間是多久？
+用三個月就不會動了，這樣還在保固內嗎
+! 保固卡弄丟了怎麼辦？
+
+# 保固 | 保固卡遺失
+保固卡不見了怎麼辦？
+找不到那張卡還修嗎
+"""
+
+
+def test_a_block_is_an_intent_with_its_wordings_and_near_misses() -> None:
+    first, second = parse(TWO)
+    assert first == Intent(
+        "保固",
+        "保固期有多長",
+        ("保固期間是多久？", "用三個月就不會動了，這樣還在保固內嗎"),
+        ("保固卡弄丟了怎麼辦？",),
+    )
+    assert second.near == ()
+
+
+@pytest.mark.parametrize(
+    "block", ["保固期間是多久？\n多久", "# 保固\n多久\n多長", "# 保固 | 期\n多久"]
+)
+def test_a_block_that_is_none_is_refused_with_its_first_line(block: str) -> None:
+    with pytest.raises(
+        ValueError, match=r"w1\.txt: .*" + block.splitlines()[0].replace("|", r"\|")
+    ):
+        list(parse(block, "w1.txt"))
+
+
+def test_siblings_stay_together_and_a_new_topic_moves_nobody() -> None:
+    many = [Intent(f"topic {n % 30}", f"intent {n}", ("a", "b")) for n in range(120)]
+    hands = dealt(many, 3)
+    assert sorted(i.name for hand in hands for i in hand) == sorted(i.name for i in many)
+    topics = [{i.topic for i in hand} for hand in hands]
+    assert all(hand for hand in hands)
+    assert not topics[0] & topics[1] and not topics[1] & topics[2] and not topics[0] & topics[2]
+    again = dealt([*many, Intent("new", "new", ("a", "b"))], 3)
+    assert [[i for i in hand if i.topic != "new"] for hand in again] == hands
