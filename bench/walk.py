@@ -85,7 +85,7 @@ class Walk:
         page.on("pageerror", lambda error: self.faults.append(str(error)))
         self.address = address
         page.goto(address)
-        self.see("#sample")
+        self.see("#file_sample")
         page.wait_for_timeout(1500)  # the page has asked where things stand
 
     def _asked(self, request: Any) -> None:
@@ -132,32 +132,32 @@ class Walk:
         """From a file to the plan."""
         self.picture("start")
         self.upload(file)
-        self.see("#to-wordings")
+        self.see("#table_next")
         self.see("#findings .k-say")
         self.picture("findings")
-        self.click("#to-wordings")
-        self.see("#accept")
+        self.click("#table_next")
+        self.see("#word_accept")
         self.picture("wordings")
-        self.click("#accept")
+        self.click("#word_accept")
         self.see("#plan .k-card", 120)
         self.picture("plan")
 
     def to_report(self, seconds: float = 1800, halt: bool = False) -> None:
         """From the plan through training and exam to the report; with `halt` the training is
         stopped, the page opened anew, and the training taken up again."""
-        self.click("#start")
+        self.click("#plan_start")
         self.see("#live .k-bar", seconds)
         self.picture("training")
         if halt:
-            self.click("#stop")
-            self.see("#resume", seconds)
+            self.click("#train_stop")
+            self.see("#train_resume", seconds)
             self.picture("stopped")
             self.page.goto(self.address)
-            self.click("#resume", seconds)
-            self.see("#stop", seconds)
-        self.see("#to-exam", seconds)
+            self.click("#train_resume", seconds)
+            self.see("#train_stop", seconds)
+        self.see("#train_exam", seconds)
         self.picture("trained")
-        self.click("#to-exam")
+        self.click("#train_exam")
         self.see("#exam .k-say", 60)
         self.page.wait_for_timeout(3000)
         self.picture("examining")
@@ -166,28 +166,28 @@ class Walk:
 
     def to_the_end(self, question: str, seconds: float = 300) -> None:
         """Two versions side by side, chat, release, export."""
-        self.click("#to-two")
+        self.click("#exam_next")
         self.say("#ask-both", question)
-        self.click("#both")
+        self.click("#two_ask")
         self.see("#answers .k-two", seconds)
         self.picture("blind")
         self.click("#two_left")
         self.see("#answers .k-good")
-        self.click("#compare")
+        self.click("#two_exam")
         self.see("#difference .k-say")
         self.picture("compared")
-        self.click("#to-chat")
+        self.click("#two_next")
         self.say("#asked", question)
-        self.click("#send")
+        self.click("#chat_send")
         self.see("#chat .k-tag", seconds)
         self.picture("chat")
-        self.click("#to-live")
-        self.click("#release")
+        self.click("#chat_next")
+        self.click("#live_release")
         self.page.wait_for_timeout(2000)
         self.picture("gate")
         for close in self.page.query_selector_all(".toast-close"):
             close.click()
-        self.click("#export")
+        self.click("#live_export")
         self.see("#get", seconds)
         self.picture("packed")
 

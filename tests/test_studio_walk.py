@@ -11,7 +11,7 @@ import tiny
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "bench"))
 import walk
-from kefu.studio import child
+from kefu import background
 from kefu.workspace import Workspace
 
 FAULTY = "question,answer,wordings\n" + "".join(
@@ -39,26 +39,26 @@ def test_from_a_faulty_file_to_a_training_that_is_stopped_on_a_phone(tmp_path: P
         assert "第 6 列" in person.text("#findings")
         wide = page.evaluate("document.documentElement.scrollWidth")
         assert wide <= walk.SIZES["phone"][0]  # the table scrolls by itself
-        person.click("#to-wordings")
+        person.click("#table_next")
         person.see(".toast-wrap :text('先改')")  # an empty answer is not passed over
         page.click(".toast-close")
         page.dblclick("#table [data-testid=cell-4-2]")
         page.keyboard.type("可刷卡或付現。")
         page.keyboard.press("Enter")
         person.clicks += 1
-        person.click("#to-wordings")
-        person.click("#accept")
+        person.click("#table_next")
+        person.click("#word_accept")
         person.see("#plan .k-card")
-        person.click("#start")
+        person.click("#plan_start")
         person.see("#live .k-bar", 120)
-        page.click("#stop")
-        person.see("#resume")
+        page.click("#train_stop")
+        person.see("#train_resume")
         page.goto(address)  # whoever opens the page finds what was trained, and how far
         person.see("#live .k-warn")
-        person.see("#resume")
+        person.see("#train_resume")
         assert "按「繼續」" in person.text("#live")
         assert person.clicks <= 6  # two more to the exam's report, see bench/walk.py
         assert person.elsewhere == [] and person.faults == []
     run = Workspace(tmp_path).run("shop-1")
     assert any(run.steps()) and not run.finished
-    assert not child.runs(child.last(Workspace(tmp_path)))
+    assert not background.runs(background.last(Workspace(tmp_path)))
