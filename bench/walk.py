@@ -1,9 +1,9 @@
 """Walks the whole studio in a browser without a screen, and keeps pictures of every step.
 
-    python bench/walk.py --faq FILE [--base FOLDER] [--language en] [--phone] [--halt]
+    python bench/walk.py [--faq FILE] [--base FOLDER] [--language en] [--phone] [--halt]
 
-Starts `kefu studio` on a folder of its own, goes from the file to the packed bot as a shop owner
-would, counts the clicks up to the exam's report, and writes every address that was asked for
+Starts `kefu studio` on a folder of its own, goes from the file (without one: from the sample) to
+the packed bot as a shop owner would, counts the clicks up to the exam's report, and writes every address that was asked for
 outside this machine (there must be none). Needs Chromium and the extras `studio` and `dev`.
 """
 
@@ -107,6 +107,11 @@ class Walk:
         """What it says."""
         return str(self.page.inner_text(where))
 
+    def report(self) -> str:
+        """What the exam's report says, in its frame."""
+        frame = self.page.frame_locator("#report iframe")
+        return str(frame.locator("body").inner_text())
+
     def upload(self, file: Path) -> None:
         """Puts a file in: one click, and the choice in the system's own window."""
         self.page.set_input_files("#upload input[type=file]", file)
@@ -128,10 +133,13 @@ class Walk:
 
     # --- the steps -------------------------------------------------------------------
 
-    def to_plan(self, file: Path) -> None:
-        """From a file to the plan."""
+    def to_plan(self, file: Path | None = None) -> None:
+        """From a file, or the sample, to the plan."""
         self.picture("start")
-        self.upload(file)
+        if file is None:
+            self.click("#file_sample")
+        else:
+            self.upload(file)
         self.see("#table_next")
         self.see("#findings .k-say")
         self.picture("findings")
@@ -194,7 +202,7 @@ class Walk:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--faq", type=Path, required=True)
+    parser.add_argument("--faq", type=Path, help="A file; without it the sample is taken.")
     parser.add_argument("--base", default="auto")
     parser.add_argument("--language", default="zh-TW", choices=["zh-TW", "en"])
     parser.add_argument("--phone", action="store_true")
@@ -211,7 +219,7 @@ def main() -> None:
         with studio(folder) as address, browser(asked.language, size) as page:
             walk = Walk(page, address, SHOTS / f"{asked.language}-{size}")
             begun = time.time()
-            walk.to_plan(asked.faq.resolve())
+            walk.to_plan(asked.faq and asked.faq.resolve())
             walk.to_report(halt=asked.halt)
             print(f"clicks from the file to the report: {walk.clicks}")
             print(f"seconds: {time.time() - begun:.0f}")
