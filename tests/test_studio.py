@@ -161,6 +161,12 @@ def test_only_this_machines_own_pages_come_in(workspace: Workspace) -> None:
     assert got(made, origin="http://127.0.0.1:7860").status_code == 307
 
 
+def test_what_is_sent_is_bounded(workspace: Workspace) -> None:
+    made = app(workspace)
+    assert got(made, **{"content-length": str(19 * 2**20)}).status_code == 307
+    assert got(made, **{"content-length": str(21 * 2**20)}).status_code == 413
+
+
 def test_a_password_is_asked_for_where_there_is_one(workspace: Workspace) -> None:
     made = app(workspace, "芝麻開門")
     assert got(made, host="shop.example").status_code == 401
@@ -194,3 +200,20 @@ def test_one_child_at_a_time_and_one_that_fails_says_why(workspace: Workspace) -
         background.start(workspace, "eval", "none", "eval", "none")  # one at a time
     until(lambda: not background.runs(job))
     assert "There is no run" in background.complaint(workspace)
+
+
+def test_what_cannot_be_noted_down_does_not_begin(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[subprocess.Popen[bytes]] = []
+    own = subprocess.Popen
+
+    def kept(*words: object, **more: object) -> subprocess.Popen[bytes]:
+        begun.append(own(*words, **more))  # type: ignore[call-overload]
+        return begun[0]
+
+    (workspace.root / ".studio" / "job.json").mkdir(parents=True)
+    monkeypatch.setattr("kefu.background.subprocess.Popen", kept)
+    with pytest.raises(RunError):
+        background.start(workspace, "eval", "none", "eval", "none")
+    assert begun[0].wait(30) == -9  # a training that nobody could stop

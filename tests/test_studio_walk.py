@@ -81,7 +81,7 @@ def test_the_whole_studio_on_the_sample(
 
 
 def test_a_full_disk_is_said_and_nothing_is_lost(small_disk: Path, base: Path) -> None:
-    (small_disk / "kefu.toml").write_text(f'base = "{base}"\nthorough = "quick"\n')
+    (small_disk / "kefu.toml").write_text(f'base = "{base}"\nthorough = "thorough"\n')
     shop = small_disk.parent / "shop.csv"
     shop.write_text(FAULTY, encoding="utf-8")
     with walk.studio(small_disk) as address, walk.browser("zh-TW") as page:
@@ -98,13 +98,21 @@ def test_a_full_disk_is_said_and_nothing_is_lost(small_disk: Path, base: Path) -
         person.see("#plan .k-card")
         ballast = fill(small_disk)
         person.click("#plan_start")
-        person.see(":text('No space left')")
+        person.see(".toast-wrap :text('No space left')")
+        person.picture("start")
+        page.click(".toast-close")
+        ballast.unlink()
+        person.click("#plan_start")
+        person.see("#live .k-bar", 120)
+        ballast = fill(small_disk)
+        person.see("#live .k-stop:has-text('No space left')", 120)
         person.picture("training")
         ballast.unlink()
-        page.goto(address)
-        person.click("#file_go_on")
-        person.see("#findings .k-good")
+        person.click("#train_resume")
+        person.see("#train_exam", 300)
         assert person.faults == []
+    (run,) = Workspace(small_disk).runs()
+    assert run.finished
 
 
 def test_from_a_faulty_file_to_a_training_that_is_stopped_on_a_phone(

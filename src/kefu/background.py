@@ -64,7 +64,11 @@ def start(workspace: Workspace, kind: Kind, run: str, *words: str, out: str = ""
                     start_new_session=True,  # Ctrl-C at the studio is not meant for the training
                 )
             made = Job(kind, run, child.pid, psutil.Process(child.pid).create_time(), out)
-            write_json(folder / "job.json", made)
+            try:
+                write_json(folder / "job.json", made)
+            except RunError:  # what nobody could stop shall not begin
+                child.kill()
+                raise
     except OSError as error:
         raise cannot_write(folder, error) from None
     return made
