@@ -56,7 +56,7 @@ def build(face: Face) -> Any:
                     findings = gr.HTML(elem_id="findings")
                     gr.Markdown(say("table_lead"))
                     heads = [say(f"col_{c}") for c in COLUMNS]
-                    widths: list[str | int] = [110, 190, 310, 230, 80, 80]
+                    widths: list[str | int] = [110, 200, 330, 240, 85, 85]
                     table = gr.Dataframe(
                         headers=heads, column_widths=widths, static_columns=[0],
                         elem_id="table", **TABLE,
@@ -68,7 +68,7 @@ def build(face: Face) -> Any:
                 none = gr.HTML()
                 heads, widths = (
                     [say("word_keep"), say("word_new"), say("col_question")],
-                    [70, 400, 510],
+                    [95, 420, 535],
                 )
                 words = gr.Dataframe(
                     headers=heads, column_widths=widths, static_columns=[2],
