@@ -22,6 +22,7 @@ import walk
 from kefu import background
 from kefu.workspace import Workspace
 
+pytestmark = pytest.mark.timeout(900)  # a browser, a training and an exam on a busy machine
 FAULTY = "question,answer,wordings\n" + "".join(
     f"{q},{a},{'|'.join(w)}\n" for q, a, w in tiny.ROWS[:4]
 )
@@ -103,9 +104,9 @@ def test_a_full_disk_is_said_and_nothing_is_lost(small_disk: Path, base: Path) -
         page.click(".toast-close")
         ballast.unlink()
         person.click("#plan_start")
-        person.see("#live .k-bar", 120)
+        person.see("#live .k-bar", 300)
         ballast = fill(small_disk)
-        person.see("#live .k-stop:has-text('No space left')", 120)
+        person.see("#live .k-stop:has-text('No space left')", 300)
         person.picture("training")
         ballast.unlink()
         person.click("#train_resume")
@@ -145,7 +146,7 @@ def test_from_a_faulty_file_to_a_training_that_is_stopped_on_a_phone(
         person.click("#word_accept")
         person.see("#plan .k-card")
         person.click("#plan_start")
-        person.see("#live .k-bar", 120)
+        person.see("#live .k-bar", 300)
         page.click("#train_stop")
         person.see("#train_resume")
         page.goto(address)  # whoever opens the page finds what was trained, and how far
