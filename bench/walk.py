@@ -3,8 +3,9 @@
     python bench/walk.py [--faq FILE] [--base FOLDER] [--language en] [--phone] [--halt]
 
 Starts `kefu studio` on a folder of its own, goes from the file (without one: from the sample) to
-the packed bot as a shop owner would, counts the clicks up to the exam's report, and writes every address that was asked for
-outside this machine (there must be none). Needs Chromium and the extras `studio` and `dev`.
+the packed bot as a shop owner would, counts the clicks up to the exam's report, and writes every
+address that was asked for outside this machine (there must be none). Needs Chromium and the extras
+`studio` and `dev`.
 """
 
 from __future__ import annotations
