@@ -16,7 +16,7 @@ FLOORS = (
     ("__main__",),
     ("cli",),
     ("studio", "scale"),
-    ("jobs", "releases"),
+    ("jobs", "releases", "background"),
     ("show", "serve"),
     ("train", "bot", "export"),
     ("weights",),

@@ -14,9 +14,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from kefu import background, jobs
 from kefu.errors import FaqError, RunError
 from kefu.faq import read
-from kefu.studio import app, child, desk, words
+from kefu.records import Faq, Finding
+from kefu.studio import app, desk, words
 from kefu.workspace import Workspace
 
 STUDIO = Path(desk.__file__).parent
@@ -34,6 +36,11 @@ def laid(workspace: Workspace, text: str = FAULTY) -> Path:
     return desk.take_in(workspace, file)
 
 
+def checked(workspace: Workspace, file: Path) -> tuple[Faq, list[Finding]]:
+    faq = read(file)
+    return faq, jobs.check_faq(faq, workspace.settings())
+
+
 # --- the table -------------------------------------------------------------------------
 
 
@@ -41,8 +48,8 @@ def test_findings_stand_beside_their_rows_and_vanish_when_the_table_is_mended(
     workspace: Workspace,
 ) -> None:
     file = laid(workspace)
-    say = words.sayer("zh-TW")
-    faq, found = desk.checked(workspace, file)
+    say = words.Say("zh-TW")
+    faq, found = checked(workspace, file)
     rows = desk.table(faq, found, say)
     assert [row[1] for row in rows] == ["營業時間？", "營業時間？", "電話？", "可以停車嗎？"]
     assert all("要先改" in row[0] for row in rows[:3]) and "要先改" not in rows[3][0]
@@ -51,7 +58,7 @@ def test_findings_stand_beside_their_rows_and_vanish_when_the_table_is_mended(
     rows[2][2:4] = ["請撥 02-2345-6789", "怎麼打給你們|聯絡電話"]
     rows[3][5] = "✓"
     desk.save(file, rows)
-    faq, found = desk.checked(workspace, file)
+    faq, found = checked(workspace, file)
     assert not [f for f in found if f.level == "stop"]
     assert [p.question for p in faq.pairs] == ["營業時間？", "電話？", "可以停車嗎？"]
     assert faq.pairs[1].wordings == ("怎麼打給你們", "聯絡電話")
@@ -102,8 +109,9 @@ def test_everything_is_said_in_both_languages() -> None:
         assert gaps[0] == gaps[1], key
         assert english and (key == "other" or not re.search(r"[\u4e00-\u9fff]", english)), key
         assert chinese and re.search(r"[\u4e00-\u9fff]|English|？", chinese), key
-    code = "".join(p.read_text("utf-8") for p in STUDIO.glob("*.py"))
-    for key in re.findall(r'\bsay\("(\w+)"', code):
+    pages = [*STUDIO.glob("*.py"), STUDIO / "data" / "pictures.html"]
+    code = "".join(p.read_text("utf-8") for p in pages)
+    for key in re.findall(r'\b(?:say|button|listed)\("(\w+)"', code):
         assert key in said, key
     source = "".join(p.read_text("utf-8") for p in (STUDIO.parent / "faq").glob("*.py"))
     unknown = [code for code in findings if f'"{code}"' not in source]
@@ -111,10 +119,11 @@ def test_everything_is_said_in_both_languages() -> None:
 
 
 def test_a_defect_is_told_in_chinese(workspace: Workspace) -> None:
-    _, found = desk.checked(workspace, laid(workspace))
+    _, found = checked(workspace, laid(workspace))
+    say = words.Say("zh-TW")
     assert found
     for finding in found:
-        assert re.search(r"[\u4e00-\u9fff]", words.finding_in_chinese(finding.code)), finding.code
+        assert re.search(r"[\u4e00-\u9fff]", say.finding(finding)), finding.code
 
 
 @pytest.mark.parametrize(
@@ -152,6 +161,12 @@ def test_only_this_machines_own_pages_come_in(workspace: Workspace) -> None:
     assert got(made, origin="http://127.0.0.1:7860").status_code == 307
 
 
+def test_what_is_sent_is_bounded(workspace: Workspace) -> None:
+    made = app(workspace)
+    assert got(made, **{"content-length": str(19 * 2**20)}).status_code == 307
+    assert got(made, **{"content-length": str(21 * 2**20)}).status_code == 413
+
+
 def test_a_password_is_asked_for_where_there_is_one(workspace: Workspace) -> None:
     made = app(workspace, "芝麻開門")
     assert got(made, host="shop.example").status_code == 401
@@ -179,9 +194,26 @@ def until(what: object, seconds: float = 60) -> None:
 
 
 def test_one_child_at_a_time_and_one_that_fails_says_why(workspace: Workspace) -> None:
-    job = child.start(workspace, "eval", "none", "eval", "none")
-    assert child.last(Workspace(workspace.root)) == job  # another page sees the same
+    job = background.start(workspace, "eval", "none", "eval", "none")
+    assert background.last(Workspace(workspace.root)) == job  # another page sees the same
     with pytest.raises(RunError):
-        child.start(workspace, "eval", "none", "eval", "none")  # one at a time
-    until(lambda: not child.runs(job))
-    assert "There is no run" in child.complaint(workspace)
+        background.start(workspace, "eval", "none", "eval", "none")  # one at a time
+    until(lambda: not background.runs(job))
+    assert "There is no run" in background.complaint(workspace)
+
+
+def test_what_cannot_be_noted_down_does_not_begin(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[subprocess.Popen[bytes]] = []
+    own = subprocess.Popen
+
+    def kept(*words: object, **more: object) -> subprocess.Popen[bytes]:
+        begun.append(own(*words, **more))  # type: ignore[call-overload]
+        return begun[0]
+
+    (workspace.root / ".studio" / "job.json").mkdir(parents=True)
+    monkeypatch.setattr("kefu.background.subprocess.Popen", kept)
+    with pytest.raises(RunError):
+        background.start(workspace, "eval", "none", "eval", "none")
+    assert begun[0].wait(30) == -9  # a training that nobody could stop

@@ -1,8 +1,16 @@
-"""A walk through the studio in a real browser: from a faulty file to a training."""
+"""Walks through the studio in a real browser, with a tiny base; pictures lie in artifacts/studio.
+
+The same walk with the embedded base, minutes long, is bench/walk.py.
+"""
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -11,18 +19,106 @@ import tiny
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "bench"))
 import walk
-from kefu.studio import child
+from kefu import background
 from kefu.workspace import Workspace
 
+pytestmark = pytest.mark.timeout(900)  # a browser, a training and an exam on a busy machine
 FAULTY = "question,answer,wordings\n" + "".join(
     f"{q},{a},{'|'.join(w)}\n" for q, a, w in tiny.ROWS[:4]
 )
 
 
-def test_from_a_faulty_file_to_a_training_that_is_stopped_on_a_phone(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if walk.chromium() is None:
         pytest.skip("needs Chromium (Debian: apt-get install chromium)")
-    base = tiny.base(tmp_path / "base")
+    return tiny.base(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder that is a disk of its own, of 48 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    words = ["mount", "-t", "tmpfs", "-o", f"size=48m,uid={os.getuid()}", "none", str(folder)]
+    for first in ([], ["sudo", "-n"]):
+        if shutil.which((first or words)[0]) and not subprocess.run([*first, *words]).returncode:
+            yield folder
+            subprocess.run([*first, "umount", "-l", str(folder)], check=True)
+            return
+    pytest.skip("needs the right to mount a small disk")
+
+
+def fill(disk: Path) -> Path:
+    """Writes until nothing more goes onto the disk."""
+    ballast = disk / "ballast"
+    with suppress(OSError), ballast.open("wb", buffering=0) as file:
+        while file.write(bytes(4096)):
+            pass
+    return ballast
+
+
+@pytest.mark.parametrize("size", walk.SIZES)
+@pytest.mark.parametrize("language", ["zh-TW", "en"])
+def test_the_whole_studio_on_the_sample(
+    tmp_path: Path, base: Path, language: str, size: str
+) -> None:
+    (tmp_path / "kefu.toml").write_text(f'base = "{base}"\nthorough = "quick"\n')
+    shots = walk.SHOTS / f"tiny-{language}-{size}"
+    with walk.studio(tmp_path) as address, walk.browser(language, size) as page:
+        person = walk.Walk(page, address, shots)
+        person.to_plan()
+        person.to_report(300)
+        assert person.clicks <= walk.MOST_CLICKS
+        chinese = language == "zh-TW"
+        assert ("最糟的答案" in person.report()) == chinese
+        person.to_the_end("可以退貨嗎？")
+        assert person.elsewhere == [] and person.faults == []
+        wide = page.evaluate("document.documentElement.scrollWidth")
+        assert wide <= walk.SIZES[size][0]
+    made = Workspace(tmp_path)
+    assert [run.finished for run in made.runs()] == [True]
+    assert len(list((tmp_path / "exports").glob("*.zip"))) == 1
+
+
+def test_a_full_disk_is_said_and_nothing_is_lost(small_disk: Path, base: Path) -> None:
+    (small_disk / "kefu.toml").write_text(f'base = "{base}"\nthorough = "thorough"\n')
+    shop = small_disk.parent / "shop.csv"
+    shop.write_text(FAULTY, encoding="utf-8")
+    with walk.studio(small_disk) as address, walk.browser("zh-TW") as page:
+        person = walk.Walk(page, address, walk.SHOTS / "full-disk")
+        ballast = fill(small_disk)
+        person.upload(shop)
+        person.see(".toast-wrap :text('磁碟')")
+        person.picture("upload")
+        page.click(".toast-close")
+        ballast.unlink()
+        person.upload(shop)
+        person.click("#table_next")
+        person.click("#word_accept")
+        person.see("#plan .k-card")
+        ballast = fill(small_disk)
+        person.click("#plan_start")
+        person.see(".toast-wrap :text('No space left')")
+        person.picture("start")
+        page.click(".toast-close")
+        ballast.unlink()
+        person.click("#plan_start")
+        person.see("#live .k-bar", 300)
+        ballast = fill(small_disk)
+        person.see("#live .k-stop:has-text('No space left')", 300)
+        person.picture("training")
+        ballast.unlink()
+        person.click("#train_resume")
+        person.see("#train_exam", 300)
+        assert person.faults == []
+    (run,) = Workspace(small_disk).runs()
+    assert run.finished
+
+
+def test_from_a_faulty_file_to_a_training_that_is_stopped_on_a_phone(
+    tmp_path: Path, base: Path
+) -> None:
     (tmp_path / "kefu.toml").write_text(f'base = "{base}"\nthorough = "thorough"\n')
     shop, broken = tmp_path / "shop.csv", tmp_path / "broken.xlsx"
     shop.write_text(FAULTY + "怎麼付款？,\n", encoding="utf-8")
@@ -39,26 +135,27 @@ def test_from_a_faulty_file_to_a_training_that_is_stopped_on_a_phone(tmp_path: P
         assert "第 6 列" in person.text("#findings")
         wide = page.evaluate("document.documentElement.scrollWidth")
         assert wide <= walk.SIZES["phone"][0]  # the table scrolls by itself
-        person.click("#to-wordings")
+        person.click("#table_next")
         person.see(".toast-wrap :text('先改')")  # an empty answer is not passed over
         page.click(".toast-close")
         page.dblclick("#table [data-testid=cell-4-2]")
         page.keyboard.type("可刷卡或付現。")
         page.keyboard.press("Enter")
         person.clicks += 1
-        person.click("#to-wordings")
-        person.click("#accept")
+        person.click("#table_next")
+        person.click("#word_accept")
         person.see("#plan .k-card")
-        person.click("#start")
-        person.see("#live .k-bar", 120)
-        page.click("#stop")
-        person.see("#resume")
+        person.click("#plan_start")
+        person.see("#live .k-bar", 300)
+        page.click("#train_stop")
+        person.see("#train_resume")
         page.goto(address)  # whoever opens the page finds what was trained, and how far
         person.see("#live .k-warn")
-        person.see("#resume")
+        person.see("#train_resume")
         assert "按「繼續」" in person.text("#live")
         assert person.clicks <= 6  # two more to the exam's report, see bench/walk.py
         assert person.elsewhere == [] and person.faults == []
+    assert not any((tmp_path / ".studio" / "uploads").rglob("*.*"))  # read, and removed
     run = Workspace(tmp_path).run("shop-1")
     assert any(run.steps()) and not run.finished
-    assert not child.runs(child.last(Workspace(tmp_path)))
+    assert not background.runs(background.last(Workspace(tmp_path)))

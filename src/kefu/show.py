@@ -113,7 +113,7 @@ def plan(made: Plan, reasons: bool = True) -> None:
         choice: Choice[Any] = getattr(made, name)
         if name == "unpacked" and made.precision.value != "nf4":
             continue
-        line = f"  {label:{width}}  {_value(choice.value)}"
+        line = f"  {label:{width}}  {value(choice.value)}"
         say(
             f"{pad(line, width + 26)}  {click.style(choice.because, dim=True)}" if reasons else line
         )
@@ -128,7 +128,8 @@ def plan(made: Plan, reasons: bool = True) -> None:
     say(f"  {'time':{width}}  about {duration(f.seconds)}")
 
 
-def _value(value: Any) -> str:
+def value(value: Any) -> str:
+    """A value of the plan as a person reads it."""
     if isinstance(value, tuple):
         return ", ".join(str(v) for v in value)
     if isinstance(value, bool):
@@ -157,21 +158,31 @@ def duration(seconds: float) -> str:
 
 # --- training ------------------------------------------------------------------
 
+RECENT, ODD = 32, 4
+"""Steps whose pace tells the time left, but for those that took so many times the usual."""
+
+
+def pace(ends: Iterable[float]) -> float:
+    """Seconds a step, from when the last ones ended, in seconds; 0 while nobody can tell."""
+    gaps = [b - a for a, b in pairwise([*ends][-RECENT:]) if b > a]
+    if not gaps:
+        return 0.0
+    usual = median(gaps)  # what a GPU records and the first steps wait for comes once
+    return mean(gap for gap in gaps if gap <= ODD * usual)
+
 
 class Progress:
     """A bar with loss, rate and time left on a terminal; one line a step elsewhere."""
 
     EVERY = 10
     """Steps to a line of the tutorial's, which tells their mean loss."""
-    RECENT, ODD = 32, 4
-    """Steps whose pace tells the time left, but for those that took so many times the usual."""
 
     def __init__(self, classic: bool = False) -> None:
         self.classic = classic
         self.planned = 0.0
         """Seconds that the plan said for the whole run, until steps tell better; 0 for unknown."""
         self._losses: list[float] = []
-        self._seen: deque[float] = deque(maxlen=self.RECENT)
+        self._seen: deque[float] = deque(maxlen=RECENT)
         self._bar: Any = None
         self._task: Any = None
 
@@ -218,12 +229,8 @@ class Progress:
 
     def _left(self, step: Step) -> str:
         self._seen.append(step.seconds)
-        gaps = [b - a for a, b in pairwise(self._seen)]
         # From the first step's end on: what comes before it comes once. Until then the plan's word.
-        each = self.planned / step.of
-        if gaps:
-            usual = median(gaps)  # what a GPU records and the first steps wait for comes once too
-            each = mean(gap for gap in gaps if gap <= self.ODD * usual)
+        each = pace(self._seen) or self.planned / step.of
         return duration(each * (step.of - step.step)) if each else "?"
 
     def close(self) -> None:

@@ -256,12 +256,16 @@ class Workspace:
                     "Give another with --name, or go on with it: `kefu train --resume NAME`.",
                 )
             return self._make(path)
+        return self._make(self.runs_folder / self.free_name(stem))
+
+    def free_name(self, stem: str) -> str:
+        """A name that no run has yet: that of the file that it learns from, and a number."""
         stem = re.sub(r"[^\w.\-]+", "-", stem).strip("-.")[:60] or "run"
         taken = {p.name for p in self.runs_folder.iterdir()} if self.runs_folder.is_dir() else set()
         number = 1
         while f"{stem}-{number}" in taken:
             number += 1
-        return self._make(self.runs_folder / f"{stem}-{number}")
+        return f"{stem}-{number}"
 
     def _make(self, path: Path) -> RunFolder:
         try:

@@ -9,7 +9,7 @@ from .again import Again, again, settings_of
 from .examining import Answerer, answered_by, evaluate
 from .exporting import Parity, export, over_llama
 from .preparing import Prepared, check_faq, init, open_faq, prepare, wordings_for
-from .runs import compare_runs, let_out, loss_curve, report_of, summary
+from .runs import compare_runs, how_far, let_out, loss_curve, report_of, summary
 from .training import joined, launched, on_gpus, resume, settle, take_up, train
 from .trying import PARTS, Standing, attempt, judges
 
@@ -28,6 +28,7 @@ __all__ = [
     "compare_runs",
     "evaluate",
     "export",
+    "how_far",
     "init",
     "joined",
     "judges",

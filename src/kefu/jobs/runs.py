@@ -7,7 +7,7 @@ from datetime import datetime
 
 from ..errors import RunError
 from ..records import Choice, Comparison, Plan, Release, Report
-from ..workspace import RunFolder, Workspace, read_json
+from ..workspace import RunFolder, Workspace, read_json, read_lines
 
 
 def report_of(folder: RunFolder) -> Report:
@@ -19,6 +19,19 @@ def report_of(folder: RunFolder) -> Report:
             f"Examine it: `kefu eval {folder.name}`.",
         )
     return read_json(path, Report)
+
+
+CONTROLS = 3
+"""Examinees beside the run and the release before."""
+
+
+def how_far(folder: RunFolder, previous: bool) -> tuple[int, int]:
+    """Where an exam is: answers so far, of the run and its controls, and of how many.
+
+    `previous` is whether the release before is examined too.
+    """
+    done = sum(len(read_lines(p)) for p in folder.path.glob("exam/*.jsonl"))
+    return done, len(read_lines(folder.file("exam.jsonl"))) * (1 + CONTROLS + previous)
 
 
 def loss_curve(folder: RunFolder) -> str:

@@ -12,21 +12,25 @@ import os
 import shutil
 from importlib.resources import files
 from typing import Any
-from urllib.parse import urlsplit
 
 import gradio as gr
 from fastapi import FastAPI, Request
 from fastapi.responses import PlainTextResponse, RedirectResponse, Response
 
+from ..background import FOLDER
+from ..serve import Guard
 from ..workspace import Workspace
-from .child import FOLDER
 from .face import Face
 from .page import build
 from .words import LANGUAGES, preferred
 
 LARGEST = 20 * 1024 * 1024
 """Bytes of an upload."""
-LOCAL = ("127.0.0.1", "localhost", "[::1]")
+FRAME = 64 * 1024
+"""Bytes that a browser sends around a file."""
+SECONDS = 600.0
+"""How long an upload may take."""
+ASK = {"WWW-Authenticate": 'Basic realm="kefu studio", charset="UTF-8"'}
 FULL = "磁碟滿了，請先清出空間。The disk is full: free some space first."
 FONTS = ("system-ui", "Noto Sans TC", "Noto Sans CJK TC", "Microsoft JhengHei", "sans-serif")
 POLICY = (
@@ -50,13 +54,18 @@ def app(workspace: Workspace, password: str = "") -> Any:
 
     @made.middleware("http")
     async def guard(request: Request, go_on: Any) -> Response:
-        refused = _refused(request, password)
-        answer: Response = refused or await go_on(request)
+        answer: Response = PlainTextResponse("A password is needed.", 401, ASK)
+        if _knows(request, password):
+            answer = await go_on(request)
         if answer.status_code == 500 and shutil.disk_usage(workspace.root).free < LARGEST:
             answer = PlainTextResponse(FULL, 507)
         answer.headers["Content-Security-Policy"] = POLICY
         answer.headers["X-Content-Type-Options"] = "nosniff"
         return answer
+
+    made.add_middleware(
+        Guard, size=LARGEST + FRAME, seconds=SECONDS, origins=(), local=not password
+    )
 
     @made.get("/")
     def root(request: Request) -> Response:
@@ -78,20 +87,10 @@ def app(workspace: Workspace, password: str = "") -> Any:
     return made
 
 
-def _refused(request: Request, password: str) -> Response | None:
-    host = request.headers.get("host", "")
-    origin = request.headers.get("origin")
-    if origin and urlsplit(origin).netloc != host:
-        return PlainTextResponse("This page may not call the studio.", 403)
-    if not password:
-        name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
-        return None if name in LOCAL else PlainTextResponse("Not this machine's own name.", 403)
+def _knows(request: Request, password: str) -> bool:
     kind, _, value = request.headers.get("authorization", "").partition(" ")
     try:
         given = base64.b64decode(value).decode().partition(":")[2] if kind == "Basic" else ""
     except ValueError:
         given = ""
-    if hmac.compare_digest(given.encode(), password.encode()):
-        return None
-    ask = {"WWW-Authenticate": 'Basic realm="kefu studio", charset="UTF-8"'}
-    return PlainTextResponse("A password is needed.", 401, ask)
+    return not password or hmac.compare_digest(given.encode(), password.encode())

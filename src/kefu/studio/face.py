@@ -7,8 +7,8 @@ workspace, so another tab, or the same one tomorrow, shows the same.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
-from functools import lru_cache, wraps
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from html import escape
 from pathlib import Path
 from threading import Lock
@@ -17,18 +17,24 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 import pandas as pd
 
-from .. import jobs, releases
+from .. import background, jobs, releases, show
 from ..errors import KefuError
-from ..records import Report, Step, Turn
-from ..workspace import RunFolder, Workspace, read_lines
-from . import child, desk, pictures
-from .words import Language, sayer
+from ..faq import read
+from ..plan import probe
+from ..records import Choice, Turn
+from ..score import pictures
+from ..settings import parse
+from ..workspace import RunFolder, Workspace
+from . import desk
+from .words import Language, Say
 
 if TYPE_CHECKING:
     from ..bot import Bot
 
-CONTROLS = 3
-"""Examinees beside the run when nothing is released yet; only the bar's length hangs on it."""
+LEVELS = ("stop", "warn", "note")
+PLACES = {"train": 3, "eval": 4, "export": 7}
+"""The step of the page on which each kind of heavy work is watched."""
+Shown = tuple[Any, ...]
 _one_at_a_time = Lock()
 
 
@@ -39,223 +45,190 @@ def _bot(path: Path, born: float) -> Bot:
     return Bot.open(RunFolder(path))
 
 
-def told(work: Callable[..., Any]) -> Callable[..., Any]:
-    """A mistake that a person can mend is shown with its remedy; nothing on the page is lost."""
-
-    @wraps(work)
-    def wrapped(self: Face, *given: Any) -> Any:
-        try:
-            return work(self, *given)
-        except KefuError as error:
-            title = self.say(type(error).__name__)
-            gr.Warning(f"<b>{title}</b><br>{escape(error.what)}<br>{escape(error.fix)}", None)
-            return gr.skip()
-
-    return wrapped
+def go(place: int) -> Any:
+    """To another step of the page."""
+    return gr.Walkthrough(selected=place)
 
 
 class Face:
     """The handlers of one page in one language."""
 
     def __init__(self, workspace: Workspace, language: Language) -> None:
-        self.workspace, self.language, self.say = workspace, language, sayer(language)
+        self.workspace, self.say = workspace, Say(language)
+        self.draw = self.say.picture
 
-    # --- the table -------------------------------------------------------------------
+    def told(self, work: Callable[..., Any]) -> Callable[..., Any]:
+        """`work`; what a person can mend is shown with its remedy, and nothing is lost."""
+
+        def wrapped(*given: Any) -> Any:
+            try:
+                return work(*given)
+            except KefuError as error:
+                title = self.say(type(error).__name__)
+                gr.Warning(f"<b>{title}</b><br>{escape(error.what)}<br>{escape(error.fix)}", None)
+                return gr.skip()
+
+        return wrapped
+
+    # --- the table and the plan ------------------------------------------------------
 
     def _file(self) -> Path:
         return desk.on_desk(self.workspace) or desk.sample(self.workspace)
 
-    def _shown(self) -> tuple[Any, ...]:
+    def table(self) -> Shown:
         """findings, table, the part of the page below the upload"""
-        faq, found = desk.checked(self.workspace, self._file())
-        below = gr.Column(visible=True)
-        picture = pictures.findings(faq, found, self.say, self.language)
-        return picture, desk.table(faq, found, self.say), below
+        return self._checked()[0]
 
-    @told
-    def uploaded(self, path: str) -> Any:
+    def _checked(self) -> tuple[Shown, int]:
+        faq = read(self._file())
+        found = jobs.check_faq(faq, self.workspace.settings())
+        found.sort(key=lambda f: LEVELS.index(f.level))
+        stops = sum(f.level == "stop" for f in found)
+        picture = self.draw("findings", faq, found, stops, desk.SIGNS)
+        return (picture, desk.table(faq, found, self.say), gr.Column(visible=True)), stops
+
+    def uploaded(self, path: str) -> Shown:
         """A file was put in."""
         try:
             desk.take_in(self.workspace, Path(path))
         finally:
             Path(path).unlink(missing_ok=True)  # the table on the desk is all that is kept
-        return self._shown()
+        return self.table()
 
-    @told
-    def sampled(self) -> Any:
+    def sampled(self) -> Shown:
         """The sample is wanted."""
         desk.sample(self.workspace)
-        return self._shown()
+        return self.table()
 
-    @told
-    def went_on(self) -> Any:
-        """The table of last time is wanted."""
-        return self._shown()
-
-    @told
-    def saved(self, rows: list[list[Any]]) -> Any:
+    def saved(self, rows: list[list[Any]]) -> Shown:
         """The table was mended."""
         desk.save(self._file(), rows)
-        return self._shown()
+        return self.table()
 
-    @told
-    def to_wordings(self, rows: list[list[Any]]) -> Any:
-        """findings, table, below, steps, proposals, whether there are none"""
+    def to_wordings(self, rows: list[list[Any]]) -> Shown:
+        """what `table` shows, step, proposals, whether there are none"""
         desk.save(self._file(), rows)
-        faq, found = desk.checked(self.workspace, self._file())
-        shown = pictures.findings(faq, found, self.say, self.language)
-        table = desk.table(faq, found, self.say)
-        stops = sum(f.level == "stop" for f in found)
+        shown, stops = self._checked()
         if stops:
             gr.Warning(self.say("check_stop", stops))
-            return shown, table, gr.skip(), gr.skip(), gr.skip(), gr.skip()
+            return *shown, gr.skip(), gr.skip(), gr.skip()
         made = desk.proposals(self.workspace, self._file())
-        none = "" if made else pictures.note(self.say("word_none"), "good")
-        return shown, table, gr.skip(), gr.Walkthrough(selected=1), made, none
+        none = "" if made else self.draw("note", self.say("word_none"), "good")
+        return *shown, go(1), made, none
 
-    # --- the plan --------------------------------------------------------------------
-
-    @told
-    def to_plan(self, rows: list[list[Any]], thorough: str) -> Any:
-        """The ticked wordings are taken: steps, plan, numbers, name of the run"""
+    def to_plan(self, thorough: str, rows: Sequence[Sequence[Any]] = ()) -> Shown:
+        """The ticked wordings are taken: step, name of the run, plan, numbers"""
         desk.accept(self._file(), rows)
-        name = desk.free_name(self.workspace, self._file())
-        return gr.Walkthrough(selected=2), *self._plan(thorough, 0), name
+        name = self.workspace.free_name(self._file().stem)
+        return go(2), name, *self.planned(thorough, 0)
 
-    @told
-    def planned(self, thorough: str, steps: float) -> Any:
-        """The dial was turned."""
-        return self._plan(thorough, int(steps or 0))
+    def planned(self, thorough: str, steps: float) -> Shown:
+        """What `kefu train` would do with the table at this dial: plan, numbers"""
+        settings = parse({**self.workspace.settings().model_dump(), "thorough": thorough}, "dial")
+        faq = read(self._file())
+        plan = jobs.prepare(faq, settings, probe(), steps=int(steps or 0) or None).plan
+        rows = [
+            (*self.say.plan(name), show.value(choice.value), choice.because)
+            for name in plan.__slots__
+            if isinstance(choice := getattr(plan, name), Choice)
+        ]
+        rows.sort(key=lambda row: not row[1])  # those that have plain words first
+        return self.draw("plan", plan), self.draw("numbers", rows)
 
-    def _plan(self, thorough: str, steps: int) -> tuple[str, str]:
-        made = desk.prepared(self.workspace, self._file(), thorough, steps).plan
-        return pictures.plan(made, self.say), pictures.numbers(made, self.say, self.language)
+    # --- heavy work ------------------------------------------------------------------
 
-    @told
-    def train(self, thorough: str, steps: float, name: str) -> Any:
-        """steps of the page, timer, then what a tick shows"""
+    def _begin(self, kind: background.Kind, run: str, *words: str, out: str = "") -> Shown:
+        """step, clock, then what a tick shows"""
+        _bot.cache_clear()  # the memory is wanted elsewhere
+        background.start(self.workspace, kind, run, *words, out=out)
+        return go(PLACES[kind]), gr.Timer(active=True), *self.tick()
+
+    def train(self, thorough: str, steps: float, name: str) -> Shown:
+        """Begins the training that was planned."""
         words = ["train", str(self._file()), "--name", name, "--thorough", thorough, "--json"]
         words += ["--steps", str(int(steps))] if steps else []
-        return self._begin(3, "train", name, *words)
+        return self._begin("train", name, *words)
 
-    def _begin(self, page: int, kind: child.Kind, run: str, *words: str, out: str = "") -> Any:
-        _bot.cache_clear()  # the memory is wanted elsewhere
-        child.start(self.workspace, kind, run, *words, out=out)
-        return gr.Walkthrough(selected=page), gr.Timer(active=True), *self.tick()
-
-    @told
-    def resume(self) -> Any:
+    def resume(self) -> Shown:
         """Goes on with a training that was stopped."""
-        job = child.last(self.workspace)
-        run = job.run if job else ""
-        return self._begin(3, "train", run, "train", "--resume", run, "--json")
+        run = background.last(self.workspace).run
+        return self._begin("train", run, "train", "--resume", run, "--json")
+
+    def examine(self, run: str | None) -> Shown:
+        """Begins an exam, by default of what was trained last; the report is empty till then."""
+        name = self.workspace.run(run or background.last(self.workspace).run).name
+        return *self._begin("eval", name, "eval", name, "--json"), ""
+
+    def export(self, run: str | None, form: str) -> Shown:
+        """Begins to pack a run."""
+        name = self.workspace.run(run).name
+        end = ".zip" if form == "zip" else f"-{form}"
+        out = str(self.workspace.root / "exports" / f"{name}{end}")
+        return self._begin(
+            "export", name, "export", name, "--to", form, "--out", out, "--force", out=out
+        )
 
     def stop(self) -> None:
         """Stops whatever is under way, as Ctrl-C would."""
-        if job := child.last(self.workspace):
-            child.stop(job)
+        background.stop(background.last(self.workspace))
 
-    # --- what is under way -----------------------------------------------------------
-
-    def tick(self) -> tuple[Any, ...]:
-        """live, chart, stop, resume, to exam; exam and its stop; export and its download"""
-        job = child.last(self.workspace)
-        if job is None:
-            none = pictures.note(self.say("train_none"))
-            return none, None, *_visible(0, 0, 0), "", *_visible(0), "", _hidden()
-        busy = child.runs(job)
-        wrong = "" if busy else child.complaint(self.workspace)
-        live, chart, buttons = self._training(job, busy, wrong)
-        exam = export = ""
-        if job.kind == "eval":
-            exam = self._examining(job.run) if busy else pictures.note(wrong, "stop")
-        if job.kind == "export":
-            export = pictures.note(self.say("live_work"))
-            if not busy:
-                made = self.say("live_made", job.out)
-                export = pictures.note(wrong, "stop") if wrong else pictures.note(made, "good")
-        ready = job.out.endswith(".zip") and not busy and not wrong
-        get = gr.DownloadButton(value=job.out, visible=True) if ready else _hidden()
-        return live, chart, *buttons, exam, *_visible(busy and job.kind == "eval"), export, get
-
-    def _training(self, job: child.Job, busy: bool, wrong: str) -> tuple[Any, Any, Any]:
+    def tick(self) -> Shown:
+        """live, chart, stop, resume, to exam; exam, its stop; packing, its download"""
+        job = background.last(self.workspace)
+        busy = background.runs(job)
+        wrong = "" if busy else background.complaint(self.workspace)
         folder = RunFolder(self.workspace.runs_folder / job.run)
-        steps = list(folder.steps())
-        live = pictures.training(steps, self.say) if steps else ""
-        chart = _chart(steps) if steps else None
-        if busy and job.kind == "train":
-            if not steps:
-                live = pictures.note(self.say("train_wait"))
-            elif folder.finished:
-                live += pictures.note(self.say("train_settle"))
-        elif folder.finished:
-            live += pictures.note(self.say("train_done", job.run), "good")
-        elif steps:
-            live += pictures.note(self.say("train_stopped", steps[-1].step), "warn")
-        if job.kind == "train" and wrong and "--resume" not in wrong:
-            live += pictures.note(wrong, "stop")
-        halted = bool(steps) and not busy and not folder.finished
-        done = folder.finished and not busy
-        return live, chart, _visible(busy and job.kind == "train", halted, done)
+        steps, done = list(folder.steps()), folder.finished
+        now, each = steps[-1] if steps else None, show.pace(s.seconds for s in steps)
+        left = each * (now.of - now.step) if now and each else None
+        live = self.draw("training", job, now, left, busy, done, wrong)
+        chart = pd.DataFrame({"step": [s.step for s in steps], "loss": [s.loss for s in steps]})
+        far = jobs.how_far(folder, releases.current(self.workspace) is not None)
+        exam = self.draw("exam", job, busy, wrong, *far)
+        packing = self.draw("packing", job, busy, wrong)
+        halted = bool(steps) and not busy and not done
+        trains, examines = (busy and job.kind == kind for kind in ("train", "eval"))
+        buttons = [gr.Button(visible=on) for on in (trains, halted, done and not busy, examines)]
+        packed = job.out.endswith(".zip") and not busy and not wrong
+        get = gr.DownloadButton(value=job.out if packed else None, visible=packed)
+        return live, chart if steps else None, *buttons[:3], exam, buttons[3], packing, get
 
-    def _examining(self, run: str) -> str:
-        folder = self.workspace.run(run)
-        done = sum(len(read_lines(p)) for p in folder.path.glob("exam/*.jsonl"))
-        each = len(read_lines(folder.file("exam.jsonl")))
-        of = each * (1 + CONTROLS + bool(releases.current(self.workspace)))
-        return pictures.exam(done, of, self.say)
-
-    def beat(self) -> Any:
-        """A tick of the page's clock: what `tick` shows, report, the lists of runs, the clock"""
-        job = child.last(self.workspace)
-        if job is not None and child.runs(job):
-            return *self.tick(), gr.skip(), *[gr.skip()] * 5, gr.skip()
-        report = self._report(job.run) if job and job.kind == "eval" else gr.skip()
+    def beat(self) -> Shown:
+        """What `tick` shows, report, the lists of runs, the clock"""
+        job = background.last(self.workspace)
+        if background.runs(job):
+            return *self.tick(), *[gr.skip()] * 7
+        report = self.report(job.run) if job.kind == "eval" else gr.skip()
         return *self.tick(), report, *self.lists(), gr.Timer(active=False)
 
-    # --- the exam --------------------------------------------------------------------
+    # --- reports and answers ---------------------------------------------------------
 
-    @told
-    def examine(self, run: str | None) -> Any:
-        """steps, timer, then what a tick shows, and the report"""
-        job = child.last(self.workspace)
-        run = run or (job.run if job else None)
-        name = self.workspace.run(run).name
-        return *self._begin(4, "eval", name, "eval", name, "--json"), ""
-
-    @told
-    def report(self, run: str | None) -> Any:
-        """The report of the chosen run."""
-        return self._report(run) if run else ""
-
-    def _report(self, run: str) -> str:
+    def report(self, run: str | None) -> str:
+        """The report of a run."""
+        if not run:
+            return ""
         folder = self.workspace.run(run)
         if not folder.file("report.json").is_file():
-            return pictures.note(self.say("exam_none"))
-        made: Report = jobs.report_of(folder)
-        return pictures.report(made, self.language)
-
-    # --- answers ---------------------------------------------------------------------
+            return self.draw("note", self.say("exam_none"))
+        page = pictures.as_html(jobs.report_of(folder), self.say.language)
+        return self.draw("report", page)
 
     def _open(self, run: str | None) -> Bot:
         folder = self.workspace.run(run)
         return _bot(folder.path, folder.file("run.json").stat().st_mtime)
 
-    @told
-    def chat(self, run: str | None, asked: str, shown: list[Any], turns: list[Turn]) -> Any:
+    def chat(self, run: str | None, asked: str, shown: list[Any], turns: list[Turn]) -> Shown:
         """chat, the turns so far, an empty box"""
         if not asked.strip():
             return shown, turns, ""
         with _one_at_a_time:
             reply = self._open(run).answer(asked, tuple(turns))
-        said = f"{escape(reply.text)}<br>{pictures.tag(reply, self.say)}"
-        shown = [*shown, {"role": "user", "content": escape(asked)}]
-        shown.append({"role": "assistant", "content": said})
+        said = {"user": escape(asked), "assistant": self.draw("said", reply)}
+        shown = [*shown, *({"role": who, "content": text} for who, text in said.items())]
         return shown, [*turns, (asked, reply.text)], ""
 
-    @told
-    def both(self, a: str | None, b: str | None, asked: str, blind: bool) -> Any:
-        """answers, (left, right, answers), the buttons to choose with"""
+    def both(self, a: str | None, b: str | None, asked: str, blind: bool) -> Shown:
+        """answers, (names, answers), the buttons to choose with"""
         if not asked.strip():
             return gr.skip(), gr.skip(), gr.skip()
         names = [self.workspace.run(a).name, self.workspace.run(b).name]
@@ -264,34 +237,31 @@ class Face:
         with _one_at_a_time:
             replies = [self._open(name).answer(asked) for name in names]
         titles = [self.say("two_side")] * 2 if blind else names
-        return pictures.two(replies, titles, self.say), (names, replies), gr.Row(visible=True)
+        return self.draw("two", replies, titles), (names, replies), gr.Row(visible=True)
 
-    def chose(self, side: int, asked: Any, tally: dict[str, int]) -> Any:
-        """Which answer was better (0 left, 1 right, 2 the same): answers, tally, in words"""
+    def chose(self, side: int, asked: Any, tally: dict[str, int]) -> Shown:
+        """Which answer was better (0 left, 1 right, 2 the same): answers, tally, the buttons"""
         names, replies = asked
         winner = names[side] if side < 2 else ""
         tally = {**tally, winner: tally.get(winner, 0) + 1}
         a, b = sorted(names)
         text = self.say("two_tally", a, tally.get(a, 0), b, tally.get(b, 0), tally.get("", 0))
-        picture = pictures.two(replies, names, self.say) + pictures.note(text, "good")
+        picture = self.draw("two", replies, names) + self.draw("note", text, "good")
         return picture, tally, gr.Row(visible=False)
 
-    @told
-    def exams(self, a: str | None, b: str | None) -> Any:
+    def exams(self, a: str | None, b: str | None) -> str:
         """Two runs' exams compared."""
         made = jobs.compare_runs(self.workspace.run(a), self.workspace.run(b))
-        return pictures.comparison(made, self.say)
+        return self.draw("comparison", made)
 
-    # --- going live ------------------------------------------------------------------
+    # --- going live, and opening the page --------------------------------------------
 
-    @told
-    def release(self, run: str | None) -> Any:
+    def release(self, run: str | None) -> str:
         """The gate."""
         jobs.let_out(self.workspace, run, 0.0)
         return self.live()
 
-    @told
-    def back(self) -> Any:
+    def back(self) -> str:
         """To the release before."""
         releases.back(self.workspace)
         return self.live()
@@ -300,21 +270,10 @@ class Face:
         """Which run is out."""
         placed = releases.current(self.workspace)
         if placed is None:
-            return pictures.note(self.say("live_none"))
-        return pictures.note(self.say("live_now", f"{placed.run} ({placed.at})"), "good")
+            return self.draw("note", self.say("live_none"))
+        return self.draw("note", self.say("live_now", f"{placed.run} ({placed.at})"), "good")
 
-    @told
-    def export(self, run: str | None, form: str) -> Any:
-        """steps, timer, then what a tick shows"""
-        name = self.workspace.run(run).name
-        end = ".zip" if form == "zip" else f"-{form}"
-        out = str(self.workspace.root / "exports" / f"{name}{end}")
-        words = ["export", name, "--to", form, "--out", out, "--force"]
-        return self._begin(7, "export", name, *words, out=out)
-
-    # --- opening the page ------------------------------------------------------------
-
-    def lists(self) -> tuple[Any, ...]:
+    def lists(self) -> Shown:
         """The lists of finished runs, the newest chosen: exam, compare a and b, chat, live"""
         names = [r.name for r in self.workspace.runs() if r.finished][::-1]
         first = names[0] if names else None
@@ -322,34 +281,19 @@ class Face:
         chosen = (first, second, first, first, first)
         return tuple(gr.Dropdown(choices=names, value=name) for name in chosen)
 
-    def opened(self) -> Any:
-        """go on with the last table, steps, timer, what a tick shows, lists, which is out"""
-        file, job = desk.on_desk(self.workspace), child.last(self.workspace)
-        busy = job is not None and child.runs(job)
-        again = gr.Button(
-            self.say("file_go_on", file.stem if file else ""), visible=file is not None
-        )
-        halted = bool(job and any(RunFolder(self.workspace.runs_folder / job.run).steps()))
-        halted = halted and job is not None and not self.workspace.run(job.run).finished
-        page = {"train": 3, "eval": 4, "export": 7}[job.kind] if job and (busy or halted) else 0
+    def opened(self) -> Shown:
+        """go on with the last table, step, clock, what a tick shows, lists, which is out, jumps"""
+        file, job = desk.on_desk(self.workspace), background.last(self.workspace)
+        busy = background.runs(job)
+        folder = RunFolder(self.workspace.runs_folder / job.run)
+        halted = job.run != "" and any(folder.steps()) and not folder.finished
+        again = self.say("file_go_on", file.stem if file else "")
         return (
-            again,
-            gr.Walkthrough(selected=page),
+            gr.Button(again, visible=file is not None),
+            go(PLACES[job.kind] if busy or halted else 0),
             gr.Timer(active=busy),
             *self.tick(),
             *self.lists(),
             self.live(),
             gr.Row(visible=any(r.finished for r in self.workspace.runs())),
         )
-
-
-def _visible(*shown: object) -> tuple[Any, ...]:
-    return tuple(gr.Button(visible=bool(one)) for one in shown)
-
-
-def _hidden() -> Any:
-    return gr.DownloadButton(visible=False)
-
-
-def _chart(steps: list[Step]) -> Any:
-    return pd.DataFrame({"step": [s.step for s in steps], "loss": [s.loss for s in steps]})

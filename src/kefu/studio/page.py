@@ -1,4 +1,7 @@
-"""The page: eight steps from a file to a bot that is out. Layout and wiring only."""
+"""The page: eight steps from a file to a bot that is out. Layout and wiring only.
+
+A button is called in the page (`elem_id`) as in data/words.toml.
+"""
 
 from __future__ import annotations
 
@@ -7,210 +10,178 @@ from typing import Any
 
 import gradio as gr
 
-from .face import Face
+from .desk import COLUMNS
+from .face import Face, go
 from .words import LANGUAGES
 
 FILES = [".csv", ".tsv", ".xlsx", ".xlsm", ".json", ".jsonl", ".md", ".txt"]
 DIAL = ("quick", "normal", "thorough")
-SCROLL = "() => document.getElementById('findings')?.scrollIntoView({behavior: 'smooth'})"
 FORMS = ("zip", "adapter", "merged", "gguf", "ollama")
+SCROLL = "() => document.getElementById('findings')?.scrollIntoView({behavior: 'smooth'})"
+TABLE: dict[str, Any] = {"type": "array", "interactive": True, "wrap": True, "max_height": 520}
+ONE: dict[str, Any] = {"concurrency_id": "bot", "concurrency_limit": 1}
 
 
 def build(face: Face) -> Any:
     """The page in the face's language."""
     say = face.say
-    other = next(x for x in LANGUAGES if x != face.language)
+
+    def button(key: str, first: bool = False, **more: Any) -> Any:
+        more.setdefault("elem_id", key)
+        return gr.Button(say(key), variant="primary" if first else "secondary", **more)
+
+    def version() -> Any:
+        return gr.Dropdown([], label=say("version"), scale=3)
+
+    def on(event: Any, work: Any, given: Any, shown: Any, **more: Any) -> Any:
+        return event(face.told(work), given, shown, **more)
+
+    other = next(x for x in LANGUAGES if x != say.language)
     with gr.Blocks(analytics_enabled=False, title=say("title")) as page:
-        gr.HTML(
-            f'<div class="k-top"><div class="k-mark">客</div><div><h1>{say("title")}</h1>'
-            f'<p>{say("tagline")}</p></div><a href="../{other}/">{say("other")}</a></div>'
-        )
+        gr.HTML(say.picture("top", other))
         clock = gr.Timer(1, active=False)
         with gr.Walkthrough(selected=0) as steps:
             with gr.Step(say("step1"), id=0):
                 gr.Markdown(say("file_lead"))
-                upload = gr.File(
-                    label=say("file_drop"), file_types=FILES, elem_id="upload", height=190
-                )
+                label = say("file_drop")
+                upload = gr.File(label=label, file_types=FILES, elem_id="upload", height=190)
                 with gr.Row():
-                    sample = gr.Button(say("file_sample"), elem_id="sample")
-                    again = gr.Button(visible=False, elem_id="again")
+                    sample = button("file_sample")
+                    again = gr.Button(visible=False, elem_id="file_go_on")
                 with gr.Row(visible=False) as shortcuts:
                     gr.Markdown(say("file_jump"))
-                    jumps = [
-                        gr.Button(say(f"step{n}"), size="sm", min_width=70, elem_id=f"jump{n}")
-                        for n in (5, 6, 7, 8)
-                    ]
+                    later = ("step5", "step6", "step7", "step8")
+                    jumps = [button(key, size="sm", min_width=70) for key in later]
                 with gr.Column(visible=False) as below:
                     findings = gr.HTML(elem_id="findings")
                     gr.Markdown(say("table_lead"))
-                    columns = ("finding", "question", "answer", "wordings", "topic", "must")
+                    heads = [say(f"col_{c}") for c in COLUMNS]
+                    widths: list[str | int] = [110, 200, 330, 240, 85, 85]
                     table = gr.Dataframe(
-                        headers=[say(f"col_{c}") for c in columns],
-                        type="array",
-                        interactive=True,
-                        wrap=True,
-                        static_columns=[0],
-                        column_widths=[110, 190, 310, 230, 80, 80],
-                        max_height=520,
-                        elem_id="table",
-                    )
+                        headers=heads, column_widths=widths, static_columns=[0],
+                        elem_id="table", **TABLE,
+                    )  # fmt: skip
                     with gr.Row():
-                        save = gr.Button(say("table_save"), elem_id="save")
-                        to_wordings = gr.Button(
-                            say("table_next"), variant="primary", elem_id="to-wordings"
-                        )
+                        save, to_wordings = button("table_save"), button("table_next", True)
             with gr.Step(say("step2"), id=1):
                 gr.Markdown(say("word_lead"))
                 none = gr.HTML()
-                words = gr.Dataframe(
-                    headers=[say("word_keep"), say("word_new"), say("col_question")],
-                    datatype=["bool", "str", "str"],
-                    type="array",
-                    interactive=True,
-                    wrap=True,
-                    static_columns=[2],
-                    column_widths=[70, 400, 510],
-                    max_height=520,
-                    elem_id="words",
+                heads, widths = (
+                    [say("word_keep"), say("word_new"), say("col_question")],
+                    [95, 420, 535],
                 )
+                words = gr.Dataframe(
+                    headers=heads, column_widths=widths, static_columns=[2],
+                    datatype=["bool", "str", "str"], elem_id="words", **TABLE,
+                )  # fmt: skip
                 with gr.Row():
-                    skip = gr.Button(say("word_skip"), elem_id="skip")
-                    accept = gr.Button(say("word_accept"), variant="primary", elem_id="accept")
+                    skip, accept = button("word_skip"), button("word_accept", True)
             with gr.Step(say("step3"), id=2):
                 gr.Markdown(say("plan_lead"))
-                dial = gr.Radio(
-                    [(say(d), d) for d in DIAL],
-                    value=face.workspace.settings().thorough,
-                    show_label=False,
-                    elem_id="dial",
-                )
+                usual = face.workspace.settings().thorough
+                choices = [(say(d), d) for d in DIAL]
+                dial = gr.Radio(choices, value=usual, show_label=False, elem_id="dial")
                 plan = gr.HTML(elem_id="plan")
                 with gr.Accordion(say("plan_all"), open=False, elem_id="numbers"):
                     numbers = gr.HTML()
-                with gr.Accordion(say("plan_more"), open=False, elem_id="more"), gr.Row():
-                    name = gr.Textbox(label=say("plan_name"), elem_id="name")
+                with gr.Accordion(say("plan_more"), open=False), gr.Row():
+                    name = gr.Textbox(label=say("plan_name"))
                     count = gr.Number(0, label=say("plan_steps"), precision=0, minimum=0)
-                start = gr.Button(say("plan_start"), variant="primary", size="lg", elem_id="start")
+                start = button("plan_start", True)
             with gr.Step(say("step4"), id=3):
                 gr.Markdown(say("train_lead"))
                 live = gr.HTML(elem_id="live")
                 chart = gr.LinePlot(x="step", y="loss", height=260, show_label=False)
                 gr.Markdown(say("train_chart"))
                 with gr.Row():
-                    stop = gr.Button(
-                        say("train_stop"), variant="stop", visible=False, elem_id="stop"
-                    )
-                    resume = gr.Button(
-                        say("train_resume"), variant="primary", visible=False, elem_id="resume"
-                    )
-                    to_exam = gr.Button(
-                        say("train_exam"), variant="primary", visible=False, elem_id="to-exam"
-                    )
+                    stop = button("train_stop", visible=False)
+                    resume = button("train_resume", True, visible=False)
+                    to_exam = button("train_exam", True, visible=False)
             with gr.Step(say("step5"), id=4):
                 gr.Markdown(say("exam_lead"))
                 with gr.Row(equal_height=True):
-                    examinee = gr.Dropdown([], label=say("version"), scale=3)
-                    examine = gr.Button(say("exam_start"), variant="primary", elem_id="examine")
+                    examinee, examine = version(), button("exam_start", True)
                 exam = gr.HTML(elem_id="exam")
-                exam_stop = gr.Button(say("train_stop"), visible=False, elem_id="exam-stop")
+                exam_stop = button("train_stop", visible=False, elem_id="exam_stop")
                 report = gr.HTML(elem_id="report")
-                to_two = gr.Button(say("exam_next"), variant="primary", elem_id="to-two")
+                to_two = button("exam_next", True)
             with gr.Step(say("step6"), id=5):
                 gr.Markdown(say("two_lead"))
                 with gr.Row():
-                    a = gr.Dropdown([], label=say("version"))
-                    b = gr.Dropdown([], label=say("version"))
+                    a, b = version(), version()
                 blind = gr.Checkbox(True, label=say("two_blind"))
-                asked_both = gr.Textbox(
-                    label=say("question"), placeholder=say("question_eg"), elem_id="ask-both"
-                )
-                ask_both = gr.Button(say("two_ask"), variant="primary", elem_id="both")
+                hint = say("question_eg")
+                asked_both = gr.Textbox(label=say("question"), placeholder=hint, elem_id="ask-both")
+                ask_both = button("two_ask", True)
                 answers = gr.HTML(elem_id="answers")
                 pair, tally = gr.State(), gr.State({})
                 with gr.Row(visible=False) as votes:
                     sides = [
-                        (gr.Button(say(key), elem_id=key), side)
-                        for key, side in (("two_left", 0), ("two_same", 2), ("two_right", 1))
+                        (button(f"two_{x}"), i) for x, i in (("left", 0), ("same", 2), ("right", 1))
                     ]
-                compare = gr.Button(say("two_exam"), elem_id="compare")
+                compare = button("two_exam")
                 difference = gr.HTML(elem_id="difference")
-                to_chat = gr.Button(say("two_next"), elem_id="to-chat")
+                to_chat = button("two_next")
             with gr.Step(say("step7"), id=6):
                 gr.Markdown(say("chat_lead"))
-                talker = gr.Dropdown([], label=say("version"))
+                talker = version()
                 chat = gr.Chatbot(height=380, show_label=False, elem_id="chat", buttons=[])
                 turns = gr.State([])
                 with gr.Row(equal_height=True):
-                    asked = gr.Textbox(
-                        show_label=False, placeholder=say("question_eg"), scale=4, elem_id="asked"
-                    )
-                    send = gr.Button(say("chat_send"), variant="primary", elem_id="send")
+                    asked = gr.Textbox(show_label=False, placeholder=hint, scale=4, elem_id="asked")
+                    send = button("chat_send", True)
                 with gr.Row():
-                    anew = gr.Button(say("chat_new"))
-                    to_live = gr.Button(say("chat_next"), elem_id="to-live")
+                    anew, to_live = button("chat_new"), button("chat_next")
             with gr.Step(say("step8"), id=7):
                 gr.Markdown(say("live_lead"))
-                packed = gr.Dropdown([], label=say("version"))
+                packed = version()
                 out = gr.HTML(elem_id="out")
                 with gr.Row():
-                    back = gr.Button(say("live_back"), elem_id="back")
-                    release = gr.Button(say("live_release"), variant="primary", elem_id="release")
+                    back, release = button("live_back"), button("live_release", True)
                 form = gr.Radio(
                     [(say(f"form_{f}"), f) for f in FORMS], value="zip", label=say("live_form")
                 )
-                export = gr.Button(say("live_export"), elem_id="export")
-                export_state = gr.HTML(elem_id="export-state")
+                export = button("live_export")
+                packing = gr.HTML(elem_id="packing")
                 get = gr.DownloadButton(say("live_get"), visible=False, elem_id="get")
 
         shown = [findings, table, below]
-        told = [live, chart, stop, resume, to_exam, exam, exam_stop, export_state, get]
+        told = [live, chart, stop, resume, to_exam, exam, exam_stop, packing, get]
         lists = [examinee, a, b, talker, packed]
         begun = [steps, clock, *told]
-        upload.upload(face.uploaded, upload, shown).then(lambda: None, None, upload, js=SCROLL)
-        sample.click(face.sampled, None, shown)
-        again.click(face.went_on, None, shown)
-        save.click(face.saved, table, shown)
-        to_wordings.click(face.to_wordings, table, [*shown, steps, words, none])
-        planned = [steps, plan, numbers, name]
-        accept.click(face.to_plan, [words, dial], planned)
-        skip.click(partial(face.to_plan, []), dial, planned)
-        gr.on([dial.input, count.change], face.planned, [dial, count], [plan, numbers])
-        start.click(face.train, [dial, count, name], begun)
-        gr.on([stop.click, exam_stop.click], face.stop)
-        resume.click(face.resume, None, begun)
-        clock.tick(face.beat, None, [*told, report, *lists, clock], show_progress="hidden")
-        to_exam.click(partial(face.examine, None), None, [*begun, report])
-        examine.click(face.examine, examinee, [*begun, report])
-        examinee.change(face.report, examinee, report)
-        one = {"concurrency_id": "bot", "concurrency_limit": 1}
-        gr.on(
-            [ask_both.click, asked_both.submit],
-            face.both,
-            [a, b, asked_both, blind],
-            [answers, pair, votes],
-            **one,
-        )
-        for button, side in sides:
-            button.click(partial(face.chose, side), [pair, tally], [answers, tally, votes])
-        compare.click(face.exams, [a, b], difference)
-        gr.on(
-            [send.click, asked.submit],
-            face.chat,
-            [talker, asked, chat, turns],
-            [chat, turns, asked],
-            **one,
-        )
-        gr.on([anew.click, chat.clear], lambda: ([], []), None, [chat, turns])
-        release.click(face.release, packed, out)
-        back.click(face.back, None, out)
-        export.click(face.export, [packed, form], begun)
+        planned = [steps, name, plan, numbers]
+        uploaded = on(upload.upload, face.uploaded, upload, shown)
+        uploaded.then(lambda: None, None, upload, js=SCROLL)
+        on(sample.click, face.sampled, None, shown)
+        on(again.click, face.table, None, shown)
+        on(save.click, face.saved, table, shown)
+        on(to_wordings.click, face.to_wordings, table, [*shown, steps, words, none])
+        on(accept.click, face.to_plan, [dial, words], planned)
+        on(skip.click, face.to_plan, dial, planned)
+        for turned in (dial.input, count.change):
+            on(turned, face.planned, [dial, count], [plan, numbers])
+        on(start.click, face.train, [dial, count, name], begun)
+        for end in (stop, exam_stop):
+            on(end.click, face.stop, None, None)
+        on(resume.click, face.resume, None, begun)
+        on(clock.tick, face.beat, None, [*told, report, *lists, clock], show_progress="hidden")
+        on(to_exam.click, partial(face.examine, None), None, [*begun, report])
+        on(examine.click, face.examine, examinee, [*begun, report])
+        on(examinee.change, face.report, examinee, report)
+        for asks in (ask_both.click, asked_both.submit):
+            on(asks, face.both, [a, b, asked_both, blind], [answers, pair, votes], **ONE)
+        for side, place in sides:
+            on(side.click, partial(face.chose, place), [pair, tally], [answers, tally, votes])
+        on(compare.click, face.exams, [a, b], difference)
+        for asks in (send.click, asked.submit):
+            on(asks, face.chat, [talker, asked, chat, turns], [chat, turns, asked], **ONE)
+        for clear in (anew.click, chat.clear):
+            on(clear, lambda: ([], []), None, [chat, turns])
+        on(release.click, face.release, packed, out)
+        on(back.click, face.back, None, out)
+        on(export.click, face.export, [packed, form], begun)
         moves = ((to_two, 5), (to_chat, 6), (to_live, 7), *zip(jumps, (4, 5, 6, 7), strict=True))
-        for button, place in moves:
-            button.click(partial(_go, place), None, steps)
-        page.load(face.opened, None, [again, steps, clock, *told, *lists, out, shortcuts])
+        for move, place in moves:
+            on(move.click, partial(go, place), None, steps)
+        on(page.load, face.opened, None, [again, steps, clock, *told, *lists, out, shortcuts])
     return page
-
-
-def _go(place: int) -> Any:
-    return gr.Walkthrough(selected=place)

@@ -1,7 +1,7 @@
 """Heavy work as child `kefu` commands: started, watched and stopped, whatever the page does.
 
 What is under way stands in `.studio/job.json` of the workspace, so a closed tab or a studio that
-was started anew loses nothing. Knows nothing of what the commands do.
+was started anew loses nothing. Knows nothing of pages, nor of what the commands do.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import Literal
 import psutil
 from filelock import FileLock
 
-from ..errors import RunError
-from ..workspace import Workspace, cannot_write, read_json, write_json
+from .errors import RunError
+from .workspace import Workspace, cannot_write, read_json, write_json
 
 Kind = Literal["train", "eval", "export"]
 FOLDER = ".studio"
@@ -50,7 +50,7 @@ def start(workspace: Workspace, kind: Kind, run: str, *words: str, out: str = ""
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock", timeout=10):
             job = last(workspace)
-            if job is not None and runs(job):
+            if runs(job):
                 raise RunError(
                     f"{job.kind} {job.run} is still under way.", "Wait for it, or stop it."
                 )
@@ -64,17 +64,21 @@ def start(workspace: Workspace, kind: Kind, run: str, *words: str, out: str = ""
                     start_new_session=True,  # Ctrl-C at the studio is not meant for the training
                 )
             made = Job(kind, run, child.pid, psutil.Process(child.pid).create_time(), out)
-            write_json(folder / "job.json", made)
+            try:
+                write_json(folder / "job.json", made)
+            except RunError:  # what nobody could stop shall not begin
+                child.kill()
+                raise
     except OSError as error:
         raise cannot_write(folder, error) from None
     return made
 
 
-def last(workspace: Workspace) -> Job | None:
-    """The newest job, under way or ended."""
+def last(workspace: Workspace) -> Job:
+    """The newest job, under way or ended; one of no run where there was none."""
     with suppress(RunError):
         return read_json(workspace.root / FOLDER / "job.json", Job)
-    return None
+    return Job("train", "", 0, 0.0)
 
 
 def runs(job: Job) -> bool:
