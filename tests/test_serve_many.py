@@ -159,7 +159,8 @@ def test_a_stream_is_of_the_run_that_was_named(many: Many) -> None:
     events = [json.loads(line) for line in lines]
     text = "".join(c["delta"].get("content", "") for e in events for c in e["choices"])
     assert {e["model"] for e in events} == {"cleo"}
-    assert text.strip() == Bot.open(many.runs["cleo"]).answer("嗨？").text
+    # The server ends it at a number of tokens; the bot alone goes on.
+    assert text.strip() and "".join(Bot.open(many.runs["cleo"]).stream("嗨？")).startswith(text)
 
 
 def test_an_unknown_name_is_refused_in_openais_shape_and_none_means_the_first(many: Many) -> None:

@@ -1,9 +1,9 @@
 """The bots in a child process: waiting questions are answered together; a dead child is replaced.
 
-Only the child imports torch. Several runs share one base; a batch is of one run, and their turns
-go round. Knows nothing of HTTP. Streams of `free` and `sample` go on side by
-side, a token of each in turn; what is asked as a whole is generated in one batch. With a GGUF file
-llama.cpp computes what the bot weighs, so that its threshold holds as in the run.
+Only the child imports torch. Several runs share one base: a batch is of one run, and the runs take
+turns. Knows nothing of HTTP. Streams of `free` and `sample` go on side by side, a token of each in
+turn; what is asked as a whole is generated in one batch. With a GGUF file llama.cpp computes what
+the bot weighs, so that its threshold holds as in the run.
 """
 
 from __future__ import annotations
