@@ -4,6 +4,7 @@ does, in bounded memory, and no run is kept waiting by another that is asked mor
 from __future__ import annotations
 
 import json
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -175,6 +176,20 @@ def test_an_unknown_name_is_refused_in_openais_shape_and_none_means_the_first(ma
     assert many.ask("", QUESTIONS[0]).json()["model"] == "anna"  # as the chat page asks
 
 
+def test_a_log_of_before_is_gone_on_with(tmp_path: Path) -> None:
+    old = sqlite3.connect(tmp_path / "log.sqlite")
+    old.execute(
+        "CREATE TABLE asked (id TEXT PRIMARY KEY, at TEXT NOT NULL, question TEXT NOT NULL, answer "
+        "TEXT NOT NULL, handed_over INTEGER NOT NULL, confidence REAL NOT NULL, source TEXT, "
+        "failed INTEGER NOT NULL, vote TEXT)"
+    )
+    old.execute("INSERT INTO asked VALUES ('1', '2026-01-01', '問', '答', 1, 0, NULL, 0, NULL)")
+    old.commit()
+    log = Log(tmp_path / "log.sqlite", days=None)
+    log.add("2", "再問", "答", model="ben", handed_over=True)
+    assert [one.id for one in log.open()] == ["1", "2"]
+
+
 def test_the_log_tells_whom_a_question_was_for(many: Many) -> None:
     many.ask("ben", "這題只問 ben")
     rows = Log(many.root / "log.sqlite")._base.execute(
@@ -183,15 +198,18 @@ def test_the_log_tells_whom_a_question_was_for(many: Many) -> None:
     assert rows.fetchall() == [("ben",)]
 
 
-def test_runs_that_cannot_share_a_process_are_refused_before_it_starts(many: Many) -> None:
+def test_runs_that_cannot_share_a_process_are_refused_before_it_starts(
+    many: Many, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(many.root)
     other = export_runs.base(many.root / "other", "qwen2")
     shop(many.root, other, "dora", 4, "free")
-    said = CliRunner().invoke(cli, ["-C", str(many.root), "serve", "anna", "dora"])
+    said = CliRunner().invoke(cli, ["serve", "anna", "dora"])
     assert isinstance(said.exception, RunError)
     assert "anna and dora are on different bases" in str(said.exception)
-    said = CliRunner().invoke(cli, ["-C", str(many.root), "serve", "--all"])
+    said = CliRunner().invoke(cli, ["serve", "--all"])
     assert "on different bases" in str(said.exception)
-    said = CliRunner().invoke(cli, ["-C", str(many.root), "serve", "anna", "anna"])
+    said = CliRunner().invoke(cli, ["serve", "anna", "anna"])
     assert "the same name" in str(said.exception)
     many.runs["ben"].file("run.json").rename(many.root / "kept.json")
     try:

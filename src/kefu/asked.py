@@ -12,7 +12,6 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -64,7 +63,8 @@ class Log:
         self._base = sqlite3.connect(file, check_same_thread=False, isolation_level=None)
         self._base.execute("PRAGMA journal_mode=WAL")
         self._base.executescript(_SCHEMA)
-        with suppress(sqlite3.OperationalError):  # a log that was begun before it had models
+        columns = {row[1] for row in self._base.execute("PRAGMA table_info(asked)")}
+        if "model" not in columns:  # a log that was begun before a server had several
             self._base.execute("ALTER TABLE asked ADD COLUMN model TEXT NOT NULL DEFAULT ''")
 
     def add(

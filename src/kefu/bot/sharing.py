@@ -94,11 +94,13 @@ class Shelf:
             self._adapters.put_on(adapter)
             bot = self._next(folder)
         bot.answer("…")  # the first question pays for what is made once
-        self.loads += 1
-        self._held[name] = _Held(bot, adapter, 0)
+        size = 0
         if adapter is not None:
             _weigh_once(bot)
-            self._held[name] = _Held(bot, adapter, adapter.bytes + _bytes(bot))
+            size = adapter.bytes + _bytes(bot)
+        self.loads += 1
+        self._held[name] = _Held(bot, adapter, size)
+        if adapter is not None:
             self._make_room(0, keep=1)
         return bot
 

@@ -1,8 +1,8 @@
 """Many LoRA adapters on one base: each is a set of tensors, and one at a time lies in the model.
 
 PEFT keeps every adapter that was loaded as modules in every layer, and walks over all of them to
-put another one on (with 100 of them a tenth of a second on the embedded base, LOG.md). Here PEFT
-holds one adapter of each shape, and its parameters are pointed to another run's tensors.
+put another one on. Here PEFT holds one adapter of each shape, and its parameters are pointed to
+another run's tensors.
 """
 
 from __future__ import annotations
