@@ -84,7 +84,7 @@ def holders(lock: Path) -> list[int]:
     return found
 
 
-def test_a_sweep_of_eight_trials_outlives_a_worker_and_a_stop(
+def test_a_sweep_of_eight_trials_outlives_a_worker_and_repeats_nothing(
     cluster: None, base: Path, tmp_path: Path
 ) -> None:
     shop = Workspace(tmp_path)

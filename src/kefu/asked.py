@@ -25,7 +25,7 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS asked (
   id TEXT PRIMARY KEY, at TEXT NOT NULL, question TEXT NOT NULL, answer TEXT NOT NULL,
   handed_over INTEGER NOT NULL, confidence REAL NOT NULL, source TEXT, failed INTEGER NOT NULL,
-  vote TEXT);
+  vote TEXT, model TEXT NOT NULL DEFAULT '');
 CREATE INDEX IF NOT EXISTS asked_at ON asked (at);
 CREATE TABLE IF NOT EXISTS dealt (id TEXT PRIMARY KEY, how TEXT NOT NULL, at TEXT NOT NULL);
 """
@@ -63,6 +63,9 @@ class Log:
         self._base = sqlite3.connect(file, check_same_thread=False, isolation_level=None)
         self._base.execute("PRAGMA journal_mode=WAL")
         self._base.executescript(_SCHEMA)
+        columns = {row[1] for row in self._base.execute("PRAGMA table_info(asked)")}
+        if "model" not in columns:  # a log that was begun before a server had several
+            self._base.execute("ALTER TABLE asked ADD COLUMN model TEXT NOT NULL DEFAULT ''")
 
     def add(
         self,
@@ -70,15 +73,16 @@ class Log:
         question: str,
         answer: str,
         *,
+        model: str = "",
         handed_over: bool = False,
         confidence: float = 0.0,
         source: str | None = None,
         failed: bool = False,
     ) -> None:
         question = _whole(redacted(question) if self._redact else question)
-        row = (number, now(), question, answer, handed_over, confidence, source, failed)
+        row = (number, now(), question, answer, handed_over, confidence, source, failed, model)
         with self._lock:
-            self._base.execute("INSERT INTO asked VALUES (?,?,?,?,?,?,?,?,NULL)", row)
+            self._base.execute("INSERT INTO asked VALUES (?,?,?,?,?,?,?,?,NULL,?)", row)
             due = time.monotonic() - self._cleaned > 3600 or not self._cleaned
             if self._days is not None and due:
                 self._cleaned = time.monotonic()

@@ -167,6 +167,14 @@ class RunFolder:
         """Whether training came to its end and the adapter is there."""
         return (self.path / "run.json").is_file() and self.adapter.is_dir()
 
+    def check_finished(self) -> None:
+        """Raises RunError when the run is not finished."""
+        if not self.finished:
+            raise RunError(
+                f"The run {self.name} is not finished.",
+                f"Go on with it: `kefu train --resume {self.name}`.",
+            )
+
     def steps(self) -> Iterator[Step]:
         """The steps so far; a torn last line is passed over."""
         for line in read_lines(self.steps_file):
@@ -281,6 +289,28 @@ class Workspace:
         except OSError as error:
             raise cannot_write(path, error) from None
         return RunFolder(path)
+
+
+def check_one_base(folders: Iterable[RunFolder]) -> None:
+    """Raises RunError when the runs are not all finished, or not all on one base as it is loaded
+    once: the same model in the same precision on the same device."""
+    first: tuple[str, tuple[str, ...]] | None = None
+    for folder in folders:
+        folder.check_finished()
+        plan = folder.plan()
+        precision = plan.precision.value
+        if plan.machine.device == "cpu" and precision != "nf4":
+            precision = "fp32"  # in which a processor computes, whatever the plan says
+        compute = plan.compute.value if plan.machine.device == "cuda" else "fp32"
+        mine = (plan.base.value, precision, plan.machine.device, compute)
+        first = first or (folder.name, mine)
+        if mine != first[1]:
+            told = [f"{base} in {kept} for {device}" for base, kept, device, _ in (first[1], mine)]
+            raise RunError(
+                f"The runs {first[0]} and {folder.name} are on different bases: {told[0]}, and "
+                f"{told[1]}.",
+                "Serve the runs of each base by a process of their own.",
+            )
 
 
 def discard(folder: RunFolder) -> None:

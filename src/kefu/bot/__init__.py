@@ -2,11 +2,11 @@
 
 Knows a finished run folder; nothing of exams or of how a run was made. `calibrate` sets how
 sure a bot must be before it answers, from questions that were held out of training. `over` is a
-bot whose model somebody else has loaded.
+bot whose model somebody else has loaded, `Shelf` the bots of many runs on one base.
 """
 
 from .bot import Bot
 from .calibration import best_threshold, calibrate
-from .sharing import over
+from .sharing import Shelf, over
 
-__all__ = ["Bot", "best_threshold", "calibrate", "over"]
+__all__ = ["Bot", "Shelf", "best_threshold", "calibrate", "over"]

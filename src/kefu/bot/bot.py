@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from ..errors import RunError
 from ..prompt import Prompt
 from ..recall import Index, normalise
 from ..records import Example, Faq, Mode, Pair, Plan, Reply, Turn, trained_part
@@ -68,11 +67,7 @@ class Bot:
 
         Raises RunError when the run is not finished, BaseError when the base is not here.
         """
-        if not folder.finished:
-            raise RunError(
-                f"The run {folder.name} is not finished.",
-                f"Go on with it: `kefu train --resume {folder.name}`.",
-            )
+        folder.check_finished()
         plan = folder.plan()
         pairs = folder.faq().pairs
         cuda = plan.machine.device == "cuda" and _has_cuda()

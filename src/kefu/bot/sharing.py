@@ -2,14 +2,165 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections import OrderedDict
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
+from ..plan import probe
 from ..prompt import Prompt
-from ..workspace import RunFolder
+from ..records import Mode
+from ..weights import WEIGHTS, Adapter, Adapters, tokenizer_of
+from ..workspace import RunFolder, check_one_base
 from .bot import Bot
 from .engine import Engine
+
+SHARE = 0.5
+"""Of the memory that is free once the base is loaded, for what the runs need beside it."""
+RECORDS = 40
+"""So many times the bytes of its text a run's FAQ takes as index, trie and records, about."""
 
 
 def over(folder: RunFolder, model: Any, prompt: Prompt, device: str) -> Bot:
     """A bot over the PEFT model of a run that is still being trained. Puts it into eval mode."""
     return Bot(folder, folder.plan(), folder.faq().pairs, Engine(model, device), prompt)
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    bot: Bot
+    adapter: Adapter | None
+    bytes: int
+
+
+class Shelf:
+    """The bots of many runs on one base. One of them at a time has the model.
+
+    A run's adapter, states, trie and FAQ are loaded when its bot is first taken, and those of the
+    runs that were not taken for the longest time are dropped, so that together they hold at most
+    `bound` bytes: by default half of what is free when the base is loaded. The bot that was taken
+    last is always kept. Raises RunError for runs on different bases.
+    """
+
+    def __init__(
+        self,
+        folders: Mapping[str, RunFolder],
+        *,
+        mode: Mode | None = None,
+        bound: int | None = None,
+    ) -> None:
+        if len(folders) > 1:
+            check_one_base(folders.values())
+        self.folders, self.mode, self.bound = dict(folders), mode, bound
+        self.loads = 0
+        """How often a run was loaded."""
+        self._held: OrderedDict[str, _Held] = OrderedDict()
+        self._tokenizers: dict[str, Any] = {}
+        self._adapters: Adapters | None = None
+
+    @property
+    def held(self) -> tuple[str, ...]:
+        """The runs that are loaded, the one that was taken last at the end."""
+        return tuple(self._held)
+
+    @property
+    def bytes(self) -> int:
+        """What the loaded runs hold beside the base, about."""
+        return sum(held.bytes for held in self._held.values())
+
+    def take(self, name: str) -> Bot:
+        """The bot of a run, ready to answer until the next one is taken.
+
+        Raises RunError when the run is damaged or not finished, BaseError as `Bot.open`.
+        """
+        if name in self._held:
+            self._held.move_to_end(name)
+            held = self._held[name]
+            if self._adapters is not None and held.adapter is not None:
+                self._adapters.put_on(held.adapter)
+            return held.bot
+        folder = self.folders[name]
+        adapter: Adapter | None = None
+        if len(self.folders) == 1:
+            bot = Bot.open(folder, mode=self.mode)
+        elif self._adapters is None:
+            bot, adapter = self._first(folder)
+        else:
+            with suppress(OSError):  # told when it is read
+                self._make_room((folder.adapter / WEIGHTS).stat().st_size)
+            adapter = self._adapters.read(folder.adapter)
+            self._adapters.put_on(adapter)
+            bot = self._next(folder)
+        bot.answer("…")  # the first question pays for what is made once
+        size = 0
+        if adapter is not None:
+            _weigh_once(bot)
+            size = adapter.bytes + _bytes(bot)
+        self.loads += 1
+        self._held[name] = _Held(bot, adapter, size)
+        if adapter is not None:
+            self._make_room(0, keep=1)
+        return bot
+
+    def keep(self, name: str, bot: Bot) -> None:
+        """A bot whose model is not torch's, and which is never dropped: of one run only."""
+        bot.answer("…")
+        self._held[name] = _Held(bot, None, 0)
+
+    def _first(self, folder: RunFolder) -> tuple[Bot, Adapter]:
+        """The first run brings the base."""
+        bot = Bot.open(folder, mode=self.mode)
+        self._engine = bot._torch
+        self._adapters = Adapters(self._engine.model, folder.adapter)
+        self._tokenizers[_words(folder)] = bot.prompt.tokenizer
+        if self.bound is None:
+            self.bound = int(probe().memory * SHARE)
+        return bot, self._adapters.first
+
+    def _next(self, folder: RunFolder) -> Bot:
+        folder.check_finished()
+        plan = folder.plan()
+        words = _words(folder)
+        if words not in self._tokenizers:
+            self._tokenizers[words] = tokenizer_of(
+                plan.base.value, folder.adapter, trust_remote_code=plan.trust_remote_code
+            )
+        prompt = Prompt(
+            self._tokenizers[words],
+            plan.template.value,
+            persona=plan.persona.value,
+            hand_over=plan.hand_over.value,
+        )
+        bot = Bot(folder, plan, folder.faq().pairs, self._engine, prompt)
+        bot.mode = self.mode or bot.mode
+        return bot
+
+    def _make_room(self, needed: int, keep: int = 0) -> None:
+        """Drops what was not taken for the longest time."""
+        assert self.bound is not None
+        while len(self._held) > keep and self.bytes + needed > self.bound:
+            self._held.popitem(last=False)
+
+
+def _weigh_once(bot: Bot) -> None:
+    """Makes the states and the trie now, so that they are counted."""
+    if not bot.streams:
+        bot._weigh(["…"], [bot.prompt.ids("…")])
+
+
+def _bytes(bot: Bot) -> int:
+    """What a bot holds beside its adapter: states exactly, all else by the length of its text."""
+    texts = (t for pair in bot.pairs for t in (*pair.phrasings, pair.answer))
+    records = RECORDS * sum(len(text.encode()) for text in texts)
+    return records + (int(bot._weigher.memory.states.nbytes) if bot._weigher else 0)
+
+
+def _words(folder: RunFolder) -> str:
+    """What tells tokenizers apart: a large one takes seconds to load, and hundreds of MB."""
+    told = hashlib.sha256(folder.plan().template.value.encode())
+    for path in sorted(folder.adapter.iterdir()):
+        if not path.name.startswith(("adapter_", "README")):
+            told.update(path.name.encode() + path.read_bytes())
+    return told.hexdigest()

@@ -12,7 +12,7 @@ from .. import releases, show
 from ..asked import PLACE, Log
 from ..errors import SettingsError
 from ..records import Mode
-from ..workspace import Workspace
+from ..workspace import RunFolder, Workspace
 from .base import EXAMPLES, cli
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
@@ -20,7 +20,8 @@ FOLDER = ".serve"
 
 
 @cli.command(epilog=EXAMPLES + "kefu serve first --port 8000")
-@click.argument("run", required=False)
+@click.argument("runs", metavar="[RUN]...", nargs=-1)
+@click.option("--all", "all_", is_flag=True, help="Serve every finished run of the workspace.")
 @click.option("--mode", type=click.Choice(["sample", "free", "locked", "verbatim"]))
 @click.option(
     "--gguf",
@@ -42,7 +43,8 @@ FOLDER = ".serve"
 @click.pass_obj
 def serve(
     workspace: Workspace,
-    run: str | None,
+    runs: tuple[str, ...],
+    all_: bool,
     mode: str | None,
     gguf: Path | None,
     host: str,
@@ -54,11 +56,13 @@ def serve(
     keep_days: int,
     redact: bool,
 ) -> None:
-    """Serve a run over OpenAI's protocol, with a chat page and a widget.
+    """Serve runs over OpenAI's protocol, with a chat page and a widget.
 
-    Without RUN the one that is released, else the newest. Listening elsewhere than on this
-    machine needs an API key.
+    Without RUN the one that is released, else the newest. Several runs on one base share it, and
+    are asked by their names. Listening elsewhere than on this machine needs an API key.
     """
+    if all_ and runs:
+        raise click.UsageError("--all serves every run: name none.")
     try:
         import uvicorn
 
@@ -79,16 +83,25 @@ def serve(
             f"On {host} others can reach the server, and there is no API key.",
             "Make one: `kefu serve --new-key`, or leave --host out.",
         )
-    folder = workspace.run(run or _released(workspace))
-    how = cast("Mode", mode or folder.plan().mode.value)
+    named = runs or (_released(workspace),)
+    folders = _all(workspace) if all_ else tuple(map(workspace.run, named))
+    if gguf is not None and len(folders) > 1:
+        raise SettingsError("A GGUF file is of one run.", "Name that run, or leave --gguf out.")
+    first, how = folders[0], cast("Mode | None", mode)
+    if len(folders) == 1:
+        how = how or first.plan().mode.value
     engine: Engine | LlamaEngine
     if gguf is not None and how in ("free", "sample"):
-        engine = LlamaEngine(folder.path, gguf, sample=how == "sample", waiting=waiting)
+        engine = LlamaEngine(first.path, gguf, sample=how == "sample", waiting=waiting)
     else:
-        engine = Engine(folder.path, mode=how, gguf=gguf, waiting=waiting)
+        paths = [folder.path for folder in folders]
+        engine = Engine(*paths, mode=how, gguf=gguf, waiting=waiting)
     log = Log(workspace.root / PLACE, days=keep_days, redact=redact)
     limits = Limits(minute=per_minute, origins=origin, local=local)
-    show.say(f"{folder.name} answers at http://{host}:{port}/ (Ctrl-C ends it).")
+    who = f"{first.name} answers"
+    if len(folders) > 1:
+        who = f"{first.name} and {len(folders) - 1} more answer"
+    show.say(f"{who} at http://{host}:{port}/ (Ctrl-C ends it).")
     logging.basicConfig(level=logging.WARNING)
     # Without an access log: a line of it would hold what customers send in addresses.
     uvicorn.run(
@@ -107,3 +120,11 @@ def serve(
 def _released(workspace: Workspace) -> str | None:
     out = releases.current(workspace)
     return out.run if out else None
+
+
+def _all(workspace: Workspace) -> tuple[RunFolder, ...]:
+    """Every finished run, the one first that answers where no name is said: the one that is
+    released, else the newest."""
+    first = workspace.run(_released(workspace))
+    rest = [run for run in reversed(workspace.runs()) if run.finished and run.name != first.name]
+    return (first, *rest)

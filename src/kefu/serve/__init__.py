@@ -1,4 +1,4 @@
-"""serve: a run behind OpenAI's protocol, with a chat page and a widget.
+"""serve: runs behind OpenAI's protocol, with a chat page and a widget.
 
 `app(engine, log, limits, keys)` makes the web application. `Engine` answers in a child process,
 `LlamaEngine` lets llama.cpp write freely. `Guard` stands before any web application. Knows nothing

@@ -75,6 +75,9 @@ class _Counts:
             ("kefu_waiting", "Questions in the queue", lambda: engine.waiting),
             ("kefu_ready", "1 when the engine answers", lambda: float(engine.ready)),
             ("kefu_engine_restarts", "Engines that were replaced", lambda: engine.restarts),
+            ("kefu_models_held", "Models in memory", lambda: len(engine.held.names)),
+            ("kefu_models_bytes", "What they hold beside the base", lambda: engine.held.bytes),
+            ("kefu_model_loads", "How often a model was loaded", lambda: engine.held.loads),
         ):
             Gauge(name, what, registry=self.all).set_function(of)
 
@@ -97,7 +100,6 @@ def app(engine: Engine | LlamaEngine, log: Log, limits: Limits, keys: Keys) -> F
     }
     made = FastAPI(title="kefu", lifespan=life, responses=refusals, docs_url=None, redoc_url=None)
     counts, rate = _Counts(engine), Rate(limits.minute)
-    name = engine.run.name
     under_way: set[asyncio.Task[Told]] = set()  # which else nobody might hold on to
 
     def known(request: Request) -> None:
@@ -132,12 +134,13 @@ def app(engine: Engine | LlamaEngine, log: Log, limits: Limits, keys: Keys) -> F
 
     @made.get("/v1/models", dependencies=[Depends(known)])
     async def models() -> dict[str, Any]:
-        one = {"id": name, "object": "model", "created": 0, "owned_by": "kefu"}
-        return {"object": "list", "data": [one]}
+        about = {"object": "model", "created": 0, "owned_by": "kefu"}
+        return {"object": "list", "data": [{"id": name, **about} for name in engine.names]}
 
     @made.post("/v1/chat/completions", dependencies=[Depends(known), Depends(paced)])
     async def chat(asked: ChatRequest) -> Any:
         number = f"chatcmpl-{uuid.uuid4().hex}"
+        name = _named(engine.names, asked.model)
         try:
             question, history = asked.asked()
         except ValueError as fault:
@@ -157,6 +160,7 @@ def app(engine: Engine | LlamaEngine, log: Log, limits: Limits, keys: Keys) -> F
                 most=most,
                 temperature=asked.temperature,
                 on_piece=put if asked.stream else None,
+                model=name,
             )
         except Busy:
             counts.asked.labels("busy").inc()
@@ -171,7 +175,7 @@ def app(engine: Engine | LlamaEngine, log: Log, limits: Limits, keys: Keys) -> F
                 told = await asyncio.wait_for(asyncio.wrap_future(future), limits.answer)
             except (Down, TimeoutError) as fault:
                 counts.asked.labels("failed").inc()
-                await run_in_threadpool(log.add, number, question, "", failed=True)
+                await run_in_threadpool(log.add, number, question, "", model=name, failed=True)
                 if isinstance(fault, TimeoutError):
                     raise HTTPException(504, "The answer took too long.") from None
                 why = "The engine ended; ask again."
@@ -186,6 +190,7 @@ def app(engine: Engine | LlamaEngine, log: Log, limits: Limits, keys: Keys) -> F
                 number,
                 question,
                 reply.text,
+                model=name,
                 handed_over=reply.handed_over,
                 confidence=reply.confidence,
                 source=reply.source,
@@ -245,6 +250,20 @@ def app(engine: Engine | LlamaEngine, log: Log, limits: Limits, keys: Keys) -> F
         local=limits.local,
     )
     return made
+
+
+class _NoModel(HTTPException):
+    """OpenAI's refusal of a model that it does not have."""
+
+
+def _named(names: tuple[str, ...], asked: str) -> str:
+    """The model that is meant. Where there is but one, it answers to every name: clients that were
+    written for another server say that one's. Raises _NoModel."""
+    if asked in names:
+        return asked
+    if asked and len(names) > 1:
+        raise _NoModel(404, f"The model `{asked}` does not exist.")
+    return names[0]
 
 
 def _later(wait: float, why: str) -> HTTPException:
@@ -330,11 +349,7 @@ async def _malformed(_: Request, fault: Exception) -> JSONResponse:
     first = fault.errors()[0]
     where = ".".join(str(part) for part in first["loc"] if part != "body")
     message = f"{where or 'The request'}: {first['msg']}"
-    body = error(
-        message.encode("utf-8", "replace").decode(),
-        "invalid_request_error",
-        param=where.encode("utf-8", "replace").decode() or None,
-    )
+    body = error(_whole(message), "invalid_request_error", param=_whole(where) or None)
     return JSONResponse(body, 400)
 
 
@@ -344,8 +359,16 @@ async def _refused(_: Request, fault: Exception) -> JSONResponse:
         fault.status_code,
         "server_error" if fault.status_code >= 500 else "invalid_request_error",
     )
-    body = error(str(fault.detail), kind, code=kind if fault.status_code in (401, 429) else None)
+    code, param = kind if fault.status_code in (401, 429) else None, None
+    if isinstance(fault, _NoModel):
+        code, param = "model_not_found", "model"
+    body = error(_whole(str(fault.detail)), kind, param=param, code=code)
     return JSONResponse(body, fault.status_code, dict(fault.headers or {}))
+
+
+def _whole(text: str) -> str:
+    """What a client said, without halves of characters, which no answer can hold."""
+    return text.encode("utf-8", "replace").decode()
 
 
 async def _broken(_: Request, __: Exception) -> JSONResponse:

@@ -1,15 +1,15 @@
-"""The bot in a child process: waiting questions are answered together; a dead child is replaced.
+"""The bots in a child process: waiting questions are answered together; a dead child is replaced.
 
-Only the child imports torch. Knows nothing of HTTP. Streams of `free` and `sample` go on side by
-side, a token of each in turn; what is asked as a whole is generated in one batch. With a GGUF file
-llama.cpp computes what the bot weighs, so that its threshold holds as in the run.
+Only the child imports torch. Several runs share one base: a batch is of one run, and the runs take
+turns. Knows nothing of HTTP. Streams of `free` and `sample` go on side by side, a token of each in
+turn; what is asked as a whole is generated in one batch. With a GGUF file llama.cpp computes what
+the bot weighs, so that its threshold holds as in the run.
 """
 
 from __future__ import annotations
 
 import logging
 import multiprocessing
-import queue
 import signal
 import threading
 from collections.abc import Callable
@@ -20,12 +20,13 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import KefuError
+from ..errors import KefuError, RunError
 from ..records import Mode, Reply, Turn
-from ..workspace import RunFolder
+from ..workspace import RunFolder, check_one_base
+from .turns import Full, Turns
 
 if TYPE_CHECKING:
-    from ..bot import Bot
+    from ..bot import Bot, Shelf
 
 BATCH = 32
 """Questions that are answered at one time: as many as the bot takes on a CPU."""
@@ -33,7 +34,8 @@ MOST = 256
 """Tokens of an answer at most, as the bot itself has it."""
 HUNG = 120.0
 """Seconds after which a child that says nothing is ended and replaced."""
-
+OPENING = 900.0
+"""The same while it may be loading another run, whose states it makes anew."""
 
 PRELOADED = [
     "kefu.bot",
@@ -82,21 +84,57 @@ _Asked = tuple[str, tuple[Turn, ...], int, float | None, bool]
 """What the child is sent: question, history, tokens at most, temperature, whether in pieces."""
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What the child has loaded."""
+
+    names: tuple[str, ...]
+    bytes: int = 0
+    """Beside the base, about."""
+    loads: int = 0
+    """How often it has loaded a run."""
+
+
 class Engine:
-    """Answers questions of one run. `start` it once; `close` ends the child."""
+    """Answers questions of one run, or of several on one base. `start` it once; `close` ends the
+    child.
+
+    Of several runs those are held in memory that were asked last, in at most `bound` bytes beside
+    the base: by default half of what is free when the base is loaded. Raises RunError when several
+    runs are not on one base, or are called alike.
+    """
 
     def __init__(
-        self, run: Path, *, mode: Mode | None = None, gguf: Path | None = None, waiting: int = 64
+        self,
+        *runs: Path,
+        mode: Mode | None = None,
+        gguf: Path | None = None,
+        waiting: int = 64,
+        bound: int | None = None,
     ) -> None:
-        self.run, self.mode, self.gguf = run, mode, gguf
+        self.runs = {run.name: run for run in runs}
+        if len(self.runs) < len(runs):
+            raise RunError(
+                "Two of the runs have the same name, by which they are asked.",
+                "Rename one of their folders.",
+            )
+        if len(runs) > 1:
+            check_one_base(map(RunFolder, runs))
+        self.mode, self.gguf, self.bound = mode, gguf, bound
         self.ready = False
         self.restarts = 0
         self.fault = ""
         """Why the run cannot be opened, when it cannot."""
-        self._queue: queue.Queue[Waiting] = queue.Queue(waiting)
+        self.held = Held(())
+        self._turns: Turns[Waiting] = Turns(waiting)
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="kefu-engine", daemon=True)
         self._child: multiprocessing.process.BaseProcess | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """By which the runs are asked; the first is asked where no name is said."""
+        return tuple(self.runs)
 
     @property
     def pid(self) -> int | None:
@@ -104,7 +142,7 @@ class Engine:
 
     @property
     def waiting(self) -> int:
-        return self._queue.qsize()
+        return len(self._turns)
 
     def start(self) -> None:
         self._thread.start()
@@ -122,8 +160,10 @@ class Engine:
         most: int = MOST,
         temperature: float | None = None,
         on_piece: Callable[[str], None] | None = None,
+        model: str = "",
     ) -> Future[Told]:
-        """The reply, later. Raises Busy at once when the queue is full, Down when all is over.
+        """The reply, later: of the run `model`, else of the first. Raises Busy at once when the
+        run's line is full, Down when all is over.
 
         `most` tokens, and pieces as they come (from another thread), in `free` and `sample` only:
         an answer of the other modes is neither cut nor shown before it is checked. `temperature`
@@ -134,25 +174,27 @@ class Engine:
         told: Future[Told] = Future()
         asked = Waiting(question, history, min(most, MOST), temperature, on_piece, told)
         try:
-            self._queue.put_nowait(asked)
-        except queue.Full:
+            self._turns.put(model or self.names[0], asked)
+        except Full:
             raise Busy from None
         return told
 
     # --- the thread that keeps a child alive ---------------------------------------
 
     def _keep(self) -> None:
-        folder = RunFolder(self.run)
         try:
-            for part in (folder.plan, folder.faq, folder.examples):
-                part()  # a damaged run is told before minutes are spent on loading its base
+            for folder in map(RunFolder, self.runs.values()):
+                for part in (folder.plan, folder.faq, folder.examples):
+                    part()  # a damaged run is told before minutes are spent on loading its base
         except KefuError as error:
             self._give_up(str(error))
         context = _context()
         while not self._closing.is_set():
             mine, other = context.Pipe()
             self._child = context.Process(
-                target=_work, args=(other, self.run, self.mode, self.gguf), daemon=True
+                target=_work,
+                args=(other, self.runs, self.mode, self.gguf, self.bound),
+                daemon=True,
             )
             self._child.start()
             other.close()
@@ -177,26 +219,42 @@ class Engine:
             return
         self.ready = True
         while not self._closing.is_set():
-            batch = self._next()
+            name, batch = self._next()
             if not batch:
                 if pipe.poll(0):  # nothing was asked: only an end can be told
                     return
                 continue
             try:
-                pipe.send([w.asked for w in batch])
-                while isinstance(said := pipe.recv() if pipe.poll(HUNG) else None, tuple):
-                    at, piece = said
-                    if (on_piece := batch[at].on_piece) is not None:
-                        on_piece(piece)
+                said = self._exchange(pipe, name, batch)
             except (EOFError, OSError):
                 said = None
             if not isinstance(said, list):
                 _fail(batch)
                 if said is None:
                     return
+                logging.getLogger("kefu").error("%s: %s", name, said)
                 continue
             for waiting, told in zip(batch, said, strict=True):
                 waiting.told.set_result(told)
+
+    def _exchange(self, pipe: Connection, name: str, batch: list[Waiting]) -> Any:
+        """What the child says in the end to a batch: a list of replies, a fault; None if nothing.
+
+        Before that it tells what it holds, and pieces of streams.
+        """
+        pipe.send((name, [w.asked for w in batch]))
+        patience = OPENING if len(self.runs) > 1 else HUNG
+        while pipe.poll(patience):
+            said = pipe.recv()
+            if isinstance(said, Held):
+                self.held, patience = said, HUNG
+            elif isinstance(said, tuple):
+                at, piece = said
+                if (on_piece := batch[at].on_piece) is not None:
+                    on_piece(piece)
+            else:
+                return said
+        return None
 
     def _give_up(self, fault: str) -> None:
         """A run that cannot be opened cannot be opened the next time either."""
@@ -204,21 +262,15 @@ class Engine:
         logging.getLogger("kefu").error(fault)
         self._closing.set()
 
-    def _next(self) -> list[Waiting]:
-        """What waits, at most a batch; whoever has gone away meanwhile is left out."""
-        found: list[Waiting] = []
-        with suppress(queue.Empty):
-            found.append(self._queue.get(timeout=0.1))
-            while len(found) < BATCH:
-                found.append(self._queue.get_nowait())
-        return [w for w in found if w.told.set_running_or_notify_cancel()]
+    def _next(self) -> tuple[str, list[Waiting]]:
+        """Whose turn it is, and what waits there, at most a batch; whoever has gone away meanwhile
+        is left out."""
+        name, found = self._turns.take(BATCH, 0.1)
+        return name, [w for w in found if w.told.set_running_or_notify_cancel()]
 
     def _drop(self) -> None:
-        with suppress(queue.Empty):
-            while True:
-                waiting = self._queue.get_nowait()
-                if waiting.told.set_running_or_notify_cancel():
-                    _fail([waiting])
+        while batch := self._turns.take(BATCH)[1]:
+            _fail([w for w in batch if w.told.set_running_or_notify_cancel()])
 
 
 def _context() -> Any:
@@ -237,14 +289,21 @@ def _fail(batch: list[Waiting]) -> None:
         waiting.told.set_exception(Down())
 
 
-def _work(pipe: Connection, run: Path, mode: Mode | None, gguf: Path | None) -> None:
-    """The child: tells "" when it is ready, or the fault; then a list of replies per batch."""
+def _work(
+    pipe: Connection,
+    runs: dict[str, Path],
+    mode: Mode | None,
+    gguf: Path | None,
+    bound: int | None,
+) -> None:
+    """The child: tells "" when it is ready, or the fault; then for each batch what it holds, and a
+    list of replies or the fault."""
     for name in (signal.SIGINT, signal.SIGTERM):  # the server drains, then closes the pipe
         signal.signal(name, signal.SIG_IGN)
     with ExitStack() as stack:
         try:
-            bot = _bot(RunFolder(run), mode, gguf, stack)
-            bot.answer("…")  # the first question pays for what is made once
+            bots = _bots(runs, mode, gguf, bound, stack)
+            bots.take(next(iter(runs)))
         except KefuError as error:
             with suppress(OSError):
                 pipe.send(str(error))
@@ -252,27 +311,40 @@ def _work(pipe: Connection, run: Path, mode: Mode | None, gguf: Path | None) -> 
         with suppress(EOFError, OSError):  # the server's end, or llama.cpp's: a new child is due
             pipe.send("")
             while True:
-                asked = pipe.recv()
+                name, asked = pipe.recv()
+                told: list[Told] | str
                 try:
-                    told: list[Told] | str = _answers(bot, asked, pipe)
+                    bot = bots.take(name)
+                    pipe.send(Held(bots.held, bots.bytes, bots.loads))
+                    told = _answers(bot, asked, pipe)
                 except OSError:
                     raise
+                except KefuError as error:
+                    told = str(error)
                 except Exception as error:  # one bad batch must not end the engine
                     told = f"{type(error).__name__}: {error}"
                 pipe.send(told)
 
 
-def _bot(folder: RunFolder, mode: Mode | None, gguf: Path | None, stack: ExitStack) -> Bot:
-    from ..bot import Bot
+def _bots(
+    runs: dict[str, Path],
+    mode: Mode | None,
+    gguf: Path | None,
+    bound: int | None,
+    stack: ExitStack,
+) -> Shelf:
+    from ..bot import Bot, Shelf
 
-    if gguf is None:
-        return Bot.open(folder, mode=mode)
-    from ..export import answering
+    bots = Shelf({name: RunFolder(path) for name, path in runs.items()}, mode=mode, bound=bound)
+    if gguf is not None:
+        from ..export import answering
 
-    model = stack.enter_context(answering(folder, gguf))
-    bot = Bot(folder, folder.plan(), folder.faq().pairs, model, model.prompt)
-    bot.mode = mode or bot.mode
-    return bot
+        ((name, folder),) = bots.folders.items()
+        model = stack.enter_context(answering(folder, gguf))
+        bot = Bot(folder, folder.plan(), folder.faq().pairs, model, model.prompt)
+        bot.mode = mode or bot.mode
+        bots.keep(name, bot)
+    return bots
 
 
 def _answers(bot: Bot, asked: list[_Asked], pipe: Connection) -> list[Told]:

@@ -25,7 +25,7 @@ from ..export import Llama, check_name, opened
 from ..prompt import Prompt
 from ..records import Plan, Reply, Turn
 from ..workspace import RunFolder
-from .engine import MOST, Busy, Down, Told, Waiting
+from .engine import MOST, Busy, Down, Held, Told, Waiting
 
 SLOTS, ROOM = 8, 2048
 """Sequences that llama.cpp generates side by side, and tokens that each may have."""
@@ -37,6 +37,7 @@ class LlamaEngine:
     def __init__(self, run: Path, gguf: Path, *, sample: bool = False, waiting: int = 64) -> None:
         self.run, self.gguf, self.sample = run, gguf, sample
         self.ready, self.restarts, self.fault = False, 0, ""
+        self.names, self.held = (run.name,), Held((run.name,))
         self._plan: Plan = RunFolder(run).plan()
         self._queue: queue.Queue[Waiting] = queue.Queue(waiting)
         self._closing, self._ended = threading.Event(), threading.Event()
@@ -62,8 +63,9 @@ class LlamaEngine:
         most: int = MOST,
         temperature: float | None = None,
         on_piece: Callable[[str], None] | None = None,
+        model: str = "",
     ) -> Future[Told]:
-        """As `Engine.ask`."""
+        """As `Engine.ask`; there is one model."""
         if self._closing.is_set():
             raise Down
         told: Future[Told] = Future()

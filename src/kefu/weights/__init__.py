@@ -6,9 +6,10 @@ is loaded, not before.
 
 import logging
 
+from .adapters import WEIGHTS, Adapter, Adapters
 from .embedded import cache_folder, to_stderr
 from .head import frozen_head
-from .loader import Loaded, load, load_tokenizer, local_counter
+from .loader import Loaded, load, load_tokenizer, local_counter, tokenizer_of
 from .sentences import sentence_encoder
 from .states import last_states
 
@@ -16,6 +17,9 @@ from .states import last_states
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 __all__ = [
+    "WEIGHTS",
+    "Adapter",
+    "Adapters",
     "Loaded",
     "cache_folder",
     "frozen_head",
@@ -25,4 +29,5 @@ __all__ = [
     "local_counter",
     "sentence_encoder",
     "to_stderr",
+    "tokenizer_of",
 ]

@@ -103,12 +103,7 @@ def load(
         model = AutoModelForCausalLM.from_pretrained(place, **options)
         if unpacked and precision == "nf4":
             model = model.dequantize(dtypes[compute])
-        source = adapter if adapter is not None and _has_tokenizer(adapter) else None
-    tokenizer = (
-        _tokenizer_at(source)
-        if source
-        else load_tokenizer(name, trust_remote_code=trust_remote_code, say=say)
-    )
+    tokenizer = tokenizer_of(name, adapter, trust_remote_code=trust_remote_code, say=say)
     if adapter is not None:
         from peft import PeftModel
 
@@ -117,14 +112,15 @@ def load(
     return Loaded(model, tokenizer, device, place)
 
 
-def _has_tokenizer(folder: Path) -> bool:
-    return (folder / "tokenizer_config.json").is_file()
-
-
-def _tokenizer_at(folder: Path) -> Any:
+def tokenizer_of(
+    name: str, adapter: Path | None, *, trust_remote_code: bool = False, say: Say = to_stderr
+) -> Any:
+    """The tokenizer that lies beside an adapter, else that of the base `name`."""
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(str(folder))
+    if adapter is not None and (adapter / "tokenizer_config.json").is_file():
+        return AutoTokenizer.from_pretrained(str(adapter))
+    return load_tokenizer(name, trust_remote_code=trust_remote_code, say=say)
 
 
 def local_counter(name: str) -> Callable[[str], int] | None:

@@ -10,6 +10,7 @@
   const key = from.get("key") || "";
   let language = from.get("lang") || (navigator.language.startsWith("zh") ? "zh-TW" : "en");
   if (!(language in WORDS)) language = "zh-TW";
+  const model = new URLSearchParams(location.search).get("model") || undefined;
   const history = [];
 
   const add = (parent, tag, name, text) => {
@@ -69,7 +70,7 @@
     const text = add(turn, "span", "", "…");
     let said = "", id = "", about = null;
     try {
-      const answer = await post("v1/chat/completions", { stream: true, messages: [...history.slice(-20), { role: "user", content: question }] });
+      const answer = await post("v1/chat/completions", { model, stream: true, messages: [...history.slice(-20), { role: "user", content: question }] });
       if (!answer.ok) {
         text.textContent = WORDS[language][{ 401: "key", 429: "busy" }[answer.status] || "failed"];
         return;

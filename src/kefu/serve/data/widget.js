@@ -1,10 +1,11 @@
-// <script src="https://bot.example/widget.js" data-key="…" data-lang="zh-TW"></script>
+// <script src="https://bot.example/widget.js" data-key="…" data-lang="zh-TW" data-model="…"></script>
 // A button that opens the chat page in a frame: the shop's page and the chat cannot touch each other.
 "use strict";
 (() => {
   const own = document.currentScript;
   const english = (own.dataset.lang || document.documentElement.lang || "zh-TW").startsWith("en");
   const given = new URLSearchParams({ lang: english ? "en" : "zh-TW", key: own.dataset.key || "" });
+  const model = own.dataset.model ? "?" + new URLSearchParams({ model: own.dataset.model }) : "";
   const button = document.createElement("button");
   const label = (open) => english ? (open ? "Close chat" : "Chat") : (open ? "關閉客服" : "客服");
   button.type = "button";
@@ -14,7 +15,7 @@
     if (open && !frame) {
       frame = document.createElement("iframe");
       frame.title = english ? "Customer service" : "客服";
-      frame.src = new URL("./#" + given, own.src).href;
+      frame.src = new URL("./" + model + "#" + given, own.src).href;
       frame.style.cssText = "position:fixed;right:1rem;bottom:5rem;z-index:2147483646;width:min(24rem,calc(100vw - 2rem));height:min(36rem,calc(100vh - 7rem));border:1px solid #d9dee5;border-radius:12px;background:#fff;box-shadow:0 8px 32px #0003";
       document.body.append(frame);
     }
