@@ -10,7 +10,7 @@ PAPERS := $(VENV)/.papers
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONWARNINGS := ignore::FutureWarning
 
-.PHONY: demo test dry lint docs site notebook clean
+.PHONY: demo test dry lint docs site notebook walk clean
 
 demo: $(READY)
 	"$(BIN)/python" -m kefu demo
@@ -37,6 +37,10 @@ site: $(PAPERS)
 # The notebook from top to bottom, as a reader runs it, on the embedded base: minutes.
 notebook: $(PAPERS)
 	KEFU_NOTEBOOK=1 "$(BIN)/python" -m pytest tests/test_notebook.py
+
+# The whole studio in a real browser, in both languages and sizes, on a full disk too: minutes.
+walk: $(READY)
+	KEFU_WALK=1 "$(BIN)/python" -m pytest tests/test_studio_walk.py
 
 $(PAPERS): $(READY)
 	"$(BIN)/python" -m pip install --quiet --constraint constraints.txt --editable ".[docs]"

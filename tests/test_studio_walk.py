@@ -23,6 +23,9 @@ from kefu import background
 from kefu.workspace import Workspace
 
 pytestmark = pytest.mark.timeout(900)  # a browser, a training and an exam on a busy machine
+minutes = pytest.mark.skipif(
+    not os.environ.get("KEFU_WALK"), reason="takes minutes: `make walk` sets KEFU_WALK"
+)
 FAULTY = "question,answer,wordings\n" + "".join(
     f"{q},{a},{'|'.join(w)}\n" for q, a, w in tiny.ROWS[:4]
 )
@@ -60,6 +63,7 @@ def fill(disk: Path) -> Path:
 
 @pytest.mark.parametrize("size", walk.SIZES)
 @pytest.mark.parametrize("language", ["zh-TW", "en"])
+@minutes
 def test_the_whole_studio_on_the_sample(
     tmp_path: Path, base: Path, language: str, size: str
 ) -> None:
@@ -81,6 +85,7 @@ def test_the_whole_studio_on_the_sample(
     assert len(list((tmp_path / "exports").glob("*.zip"))) == 1
 
 
+@minutes
 def test_a_full_disk_is_said_and_nothing_is_lost(small_disk: Path, base: Path) -> None:
     (small_disk / "kefu.toml").write_text(f'base = "{base}"\nthorough = "thorough"\n')
     shop = small_disk.parent / "shop.csv"
@@ -116,6 +121,7 @@ def test_a_full_disk_is_said_and_nothing_is_lost(small_disk: Path, base: Path) -
     assert run.finished
 
 
+@minutes
 def test_from_a_faulty_file_to_a_training_that_is_stopped_on_a_phone(
     tmp_path: Path, base: Path
 ) -> None:
