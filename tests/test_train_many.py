@@ -45,7 +45,7 @@ cli.main()
 
 def python(*words: object, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, *map(str, words)], cwd=cwd, capture_output=True, text=True, timeout=120
+        [sys.executable, *map(str, words)], cwd=cwd, capture_output=True, text=True, timeout=400
     )
 
 
@@ -60,6 +60,7 @@ def same(one: RunFolder, other: RunFolder) -> None:
     assert all(torch.allclose(mine[k], theirs[k], rtol=0, atol=2e-4) for k in mine)
 
 
+@pytest.mark.timeout(1200)  # many processes, each slow to start on a busy machine
 def test_two_processes_train_one_bot_and_when_one_is_killed_one_or_two_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
