@@ -22,7 +22,7 @@ from kefu.bot import Bot
 from kefu.errors import RunError, SettingsError
 from kefu.plan import probe
 from kefu.records import Origin, Pair
-from kefu.scale.cluster import STORE
+from kefu.scale.cluster import STORE, for_workers
 from kefu.settings import Settings
 from kefu.workspace import RunFolder, Workspace
 
@@ -44,7 +44,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     made = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
     try:
         made.add_node(**node)
-        ray.init(address=made.address, log_to_driver=False, logging_level="ERROR")
+        ray.init(address=made.address, log_to_driver=False, logging_level="ERROR", **for_workers())
         yield
     finally:
         ray.shutdown()

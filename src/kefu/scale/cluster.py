@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,7 +45,11 @@ def connected(address: str | None, seen: Path) -> Iterator[Any]:
     if ray.is_initialized():
         yield ray
         return
-    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    quiet: dict[str, Any] = {
+        "logging_level": logging.ERROR,
+        "log_to_driver": False,
+        **for_workers(),
+    }
     try:
         if address is None:
             ray.init(
@@ -65,6 +71,13 @@ def connected(address: str | None, seen: Path) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def for_workers() -> dict[str, Any]:
+    """What `ray.init` is told where Python lies in a folder with a blank in its name: Ray puts its
+    path into a shell's command as it is, and no worker would ever begin."""
+    quoted = shlex.quote(sys.executable)
+    return {"runtime_env": {"py_executable": quoted}} if quoted != sys.executable else {}
 
 
 def share(ray: Any, memory: int) -> dict[str, float]:
