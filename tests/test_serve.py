@@ -346,7 +346,7 @@ def test_rows_are_kept_as_long_as_was_said(tmp_path_factory: pytest.TempPathFact
         for number, days in (("old", 31), ("late", 29)):
             base.execute(
                 "INSERT INTO asked SELECT ?, strftime('%Y-%m-%dT%H:%M:%SZ', 'now', ?), question, "
-                "answer, handed_over, confidence, source, failed, vote FROM asked "
+                "answer, handed_over, confidence, source, failed, vote, model FROM asked "
                 "WHERE id = 'young'",
                 (number, f"-{days} days"),
             )
