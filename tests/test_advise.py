@@ -272,7 +272,7 @@ def test_a_rate_that_made_training_fall_apart_is_seen_by_the_rates_that_were_tak
     far = replace(found.plan, learning_rate=Choice(1e-6, "Yours."))
     made = advise(replace(found, plan=far, steps=tuple(steps(far, losses(2.5)))))
     first(made, "rate")
-    assert "1e-06, where 0.0002 is usual" in made.causes[0].because
+    assert "1e-06, where 0.0005 is usual" in made.causes[0].because
 
 
 def test_a_low_rank_and_a_loss_that_no_longer_falls() -> None:

@@ -101,8 +101,6 @@ def default(job: Job) -> Plan:
     steps = max(1, ceil(passes * rows.total / batch))
     exposures = steps * batch * rows.answered / rows.total / rows.pairs
     rate = tables.up_to(tables.RATES, base.shape.parameters) * job.times.rate
-    if base.warm:
-        rate *= tables.WARM_RATE
     warmup = max(1, round(tables.WARM_UP * steps))
     save_every = max(5, ceil(steps / tables.SAVES))
     trainable, total = parameter_counts(base, way.rank, TARGETS)
@@ -153,9 +151,7 @@ def default(job: Job) -> Plan:
         learning_rate=Choice(
             rate,
             f"For a base of {base.shape.parameters / 1e9:.2f} billion parameters; "
-            "smaller bases need larger steps"
-            f"{', but not where the adapter has learned already' if base.warm else ''}."
-            f"{swept(job.times.rate)}",
+            f"smaller bases need larger steps.{swept(job.times.rate)}",
         ),
         warmup=Choice(warmup, f"{tables.WARM_UP:.0%} of the steps, so that the first do no harm."),
         scheduler=Choice("cosine", "Falls to zero, so that the last steps only polish."),

@@ -45,10 +45,6 @@ RATES: tuple[tuple[float, float], ...] = (
 )
 """(base parameters up to, LoRA learning rate)."""
 
-WARM_RATE = 0.4
-"""Of that rate, where a run begins from an adapter that has learned already: a larger one undoes
-what it knows (LOG.md)."""
-
 RANKS: tuple[tuple[int, int], ...] = ((100, 16), (500, 32), (10**9, 64))
 """(pairs up to, LoRA rank): each pair is something to remember."""
 
