@@ -2,7 +2,7 @@
 
     python bench/pseudo.py FOLDER
 
-Four wordings of an intent stand in the FAQ, with a sentence that names it for an answer; its other
+Four wordings of an intent stand in the FAQ, with its answer; its other
 wordings are asked as reworded, its near-misses as near-misses. For choosing settings on, so that
 none is chosen on the exams of ../shared/data: `python bench/seeds.py FAQ --exam EXAM`.
 """
@@ -19,7 +19,8 @@ from warm import ASIDE, PARTS, indexed, pseudo_faqs
 
 
 def answer(intent: Intent) -> str:
-    return f"關於「{intent.name}」，請看本店「{intent.topic}」說明頁的第一段。"
+    """The corpus's own; where it has none, a sentence that names the intent."""
+    return intent.answer or f"關於「{intent.name}」，請看本店「{intent.topic}」說明頁的第一段。"
 
 
 def main() -> None:

@@ -25,11 +25,14 @@ from typing import Any
 def one(said: argparse.Namespace, seed: int) -> None:
     """One seed: train, examine in every mode, print."""
     from kefu import jobs
+    from kefu.jobs import preparing
     from kefu.plan import probe
     from kefu.records import Choice
     from kefu.settings import Settings
     from kefu.workspace import Workspace
 
+    if said.no_answers:
+        preparing._answers = lambda rows: []
     workspace = Workspace(said.work / f"seed-{seed}")
     settings = Settings(seed=seed, thorough=said.thorough, base=said.base)
     if said.precision:
@@ -95,6 +98,7 @@ def main() -> None:
     parser.add_argument("--cold", action="store_true", help="begin with nothing learned")
     parser.add_argument("--rate", type=float, help="another learning rate than the plan's")
     parser.add_argument("--steps", type=int)
+    parser.add_argument("--no-answers", action="store_true", help="answers are no wordings")
     parser.add_argument("--base", default="gemma-3-270m")
     parser.add_argument("--precision", help="bf16, fp32, nf4: as the plan chooses without this")
     parser.add_argument("--thorough", default="normal")

@@ -3,11 +3,11 @@
     python bench/warm.py --out FOLDER [--all] [--steps 60] [--batch 512] [--rank 16] …
 
 Supervised contrast over `kefu.intents` on the state where the answer begins, in kefu's own prompt:
-wordings of one intent together, all other intents and the near-misses apart. A batch holds whole
-topics, so that siblings are each other's counter-examples. Without --all every fifth topic is kept
-aside (`dealt`) and judged in pseudo-FAQs of about 40 intents with 4 wordings each in the index, the
-other wordings and the near-misses asked. Prints one JSON line a judgement; writes the adapter to
---out, in bf16. --corpus reads the blocks of a folder instead of those that kefu brings.
+wordings of one intent and its answer together, all other intents and the near-misses apart. A batch
+holds whole topics, so that siblings are each other's counter-examples. Without --all every fifth
+topic is kept aside (`dealt`) and judged in pseudo-FAQs of about 40 intents with 4 wordings and the
+answer in the index, the other wordings and the near-misses asked. Prints one JSON line a judgement;
+writes the adapter to --out, in bf16. --corpus reads the blocks of a folder instead of kefu's own.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from typing import Any
 import torch
 
 from kefu.intents import Intent, dealt, intents, parse
+from kefu.train.warm import start
 
 BASE = "gemma-3-270m"
 MATRICES = [f"{m}_proj" for m in ("q", "k", "v", "o", "gate", "up", "down")]
@@ -91,9 +92,23 @@ class Reader:
         self.inner = self.model.get_base_model()
         self._ids: dict[str, list[int]] = {}
 
-    def states(self, texts: Sequence[str]) -> torch.Tensor:
-        """(n, d) in float32. Padded on the right, where a causal model does not look."""
+    def states(self, texts: Sequence[str], portions: int = 4) -> torch.Tensor:
+        """(n, d) in float32. In portions of like length: answers are far longer than questions."""
         rows = [self._ids.setdefault(t, self.prompt.ids(t)) for t in texts]
+        order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
+        size = -(-len(rows) // portions)
+        found = torch.cat(
+            [
+                self._padded([rows[i] for i in order[s : s + size]])
+                for s in range(0, len(rows), size)
+            ]
+        )
+        back = torch.empty(len(order), dtype=torch.long)
+        back[torch.tensor(order)] = torch.arange(len(order))
+        return found[back.to(found.device)]
+
+    def _padded(self, rows: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Padded on the right, where a causal model does not look."""
         width = max(map(len, rows))
         width = -(-width // 8) * 8
         ids = torch.tensor([[*r, *[0] * (width - len(r))] for r in rows], device=self.device)
@@ -108,7 +123,7 @@ class Reader:
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
         found = torch.cat(
             [
-                self.states([texts[i] for i in order[s : s + size]])
+                self.states([texts[i] for i in order[s : s + size]], 1)
                 for s in range(0, len(order), size)
             ]
         )
@@ -130,6 +145,7 @@ def judge(reader: Reader, faqs: Sequence[Sequence[Intent]]) -> dict[str, float]:
         known, owners, asked, truth, misses = [], [], [], [], []
         for n, intent in enumerate(faq):
             first, rest = indexed(intent)
+            first += [intent.answer] if intent.answer else []
             known += first
             owners += [n] * len(first)
             asked += rest
@@ -195,6 +211,7 @@ def batches(
             for n in group:
                 intent = train[n]
                 mine = dice.sample(intent.wordings, min(each, len(intent.wordings)))
+                mine += [intent.answer] if intent.answer else []
                 texts += mine
                 owners += [n] * len(mine)
                 texts += intent.near
@@ -227,11 +244,13 @@ def contrast(
 
 def train(said: argparse.Namespace) -> None:
     everything = corpus(said.corpus)
-    hands = dealt(everything, PARTS)
-    aside = [] if said.all else hands[ASIDE]
-    learnt = [i for n, hand in enumerate(hands) for i in hand if said.all or n != ASIDE]
+    aside = [] if said.all else dealt(everything, PARTS)[ASIDE]
+    kept_aside = {intent.topic for intent in aside}
+    learnt = [i for i in corpus(said.learn or said.corpus) if i.topic not in kept_aside]
     faqs = pseudo_faqs(aside) if aside else []
     reader = Reader(said)
+    if said.onward:
+        start(reader.model, said.base)
     weights = [p for p in reader.model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(weights, lr=said.rate, weight_decay=said.decay)
     dice = random.Random(said.seed)
@@ -290,8 +309,10 @@ def main() -> None:
     parser.add_argument("--name", default="warm")
     parser.add_argument("--base", default=BASE)
     parser.add_argument("--corpus", type=Path)
+    parser.add_argument("--learn", type=Path, help="learn from this folder, judge by --corpus")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--all", action="store_true")
+    parser.add_argument("--onward", action="store_true", help="from the adapter that kefu brings")
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--batch", type=int, default=512)
     parser.add_argument("--each", type=int, default=8, help="wordings of an intent in a batch")

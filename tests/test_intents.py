@@ -14,6 +14,7 @@ TWO = """# 保固 | 保固期有多長
 # 保固 | 保固卡遺失
 保固卡不見了怎麼辦？
 找不到那張卡還修嗎
+= 可以，憑發票或訂單編號一樣受理。
 """
 
 
@@ -25,7 +26,9 @@ def test_a_block_is_an_intent_with_its_wordings_and_near_misses() -> None:
         ("保固期間是多久？", "用三個月就不會動了，這樣還在保固內嗎"),
         ("保固卡弄丟了怎麼辦？",),
     )
-    assert second.near == ()
+    assert first.answer == "" and second.near == ()
+    assert second.wordings == ("保固卡不見了怎麼辦？", "找不到那張卡還修嗎")
+    assert second.answer == "可以，憑發票或訂單編號一樣受理。"
 
 
 @pytest.mark.parametrize(

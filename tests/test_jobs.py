@@ -68,6 +68,16 @@ def test_what_may_be_known_in_an_exam_is_what_was_trained() -> None:
     assert trained_part(faq, rows).pairs[0].wordings == ("號碼？", "有沒有專線")
 
 
+def test_an_answer_is_trained_as_a_wording_of_its_row_and_known_to_no_control(sample: Faq) -> None:
+    made = jobs.prepare(sample, Settings(), probe("cpu"))
+    answers = {p.answer for p in sample.pairs}
+    rows = [e for e in made.examples if e.question in answers]
+    assert {e.question for e in rows} == answers
+    assert all(e.answer == e.question and e.brief for e in rows)
+    known = trained_part(sample, made.examples)
+    assert not {w for p in known.pairs for w in p.phrasings} & answers
+
+
 def test_a_run_that_fails_before_its_first_step_leaves_no_folder(
     sample: Faq, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

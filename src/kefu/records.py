@@ -104,7 +104,7 @@ def trained_part(faq: Faq, rows: Iterable[Example]) -> Faq:
     """The FAQ with only those other wordings that stand in `rows`: what may be known in an exam."""
     wordings: dict[str, dict[str, None]] = {}
     for row in rows:
-        if row.source is not None and row.answer is not None and not row.history:
+        if row.wording and row.source is not None:
             wordings.setdefault(row.source, {})[row.question] = None
     pairs = []
     for pair in faq.pairs:
@@ -140,6 +140,12 @@ class Example:
     kind: str = "known"
     brief: bool = False
     """Trained on the answer's beginning only, see prompt.py: for wordings made by rules."""
+
+    @property
+    def wording(self) -> bool:
+        """Whether it is one wording of a question of the FAQ, asked by itself."""
+        answered = self.source is not None and self.answer is not None
+        return answered and not self.history and self.kind != "answer"
 
 
 @dataclass(frozen=True, slots=True)

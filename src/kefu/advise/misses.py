@@ -126,7 +126,7 @@ def counted(examples: Sequence[Example]) -> tuple[dict[str, int], dict[str, int]
     own: dict[str, set[str]] = defaultdict(set)
     made: dict[str, set[str]] = defaultdict(set)
     for row in examples:
-        if row.source is not None and row.answer is not None and not row.history:
+        if row.wording and row.source is not None:
             (made if row.brief else own)[row.source].add(row.question)
     return {k: len(v) for k, v in own.items()}, {k: len(v) for k, v in made.items()}
 

@@ -280,13 +280,15 @@ class Bot:
         root = build([self.prompt.answer_ids(a) for a in (*self.answers, None)])
         rows = self._trained()
         self._known = self._by_heart(rows)
-        prompts = [self.prompt.ids(row.question) for row in rows]
-        owners = [away if row.answer is None else self._number[row.answer] for row in rows]
+        asked = [row for row in rows if row.kind != "answer"]
+        prompts = [self.prompt.ids(row.question) for row in asked]
+        owners = [away if row.answer is None else self._number[row.answer] for row in asked]
         memory = Memory(self.engine, prompts, owners)
+        said = Memory(self.engine, [self.prompt.ids(a) for a in self.answers], range(away))
         # Only what was trained: the FAQ's other wordings are those that the exam asks.
         pairs = trained_part(self.folder.faq(), rows).pairs
         numbers = [self._number[p.answer] for p in pairs]
-        return Weigher(self.engine, root, memory, Index(pairs), numbers, away)
+        return Weigher(self.engine, root, memory, said, Index(pairs), numbers, away)
 
     def _by_heart(self, rows: Sequence[Example]) -> dict[str, int]:
         """Trained questions that have one answer: what the owner wrote himself is

@@ -1,8 +1,9 @@
-"""Which answer a question asks for: three witnesses, weighed.
+"""Which answer a question asks for: four witnesses, weighed.
 
 The model's own choice over the trie of answers, the nearest trained wordings in its hidden
-states, and the letters that question and FAQ have in common. Each alone errs on other questions
-(LOG.md has the figures), so their evidence is added as logarithms of shares.
+states, the nearest answers there, and the letters that question and FAQ have in common. Each alone
+errs on other questions (LOG.md has the figures), so their evidence is added as logarithms of
+shares.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from .engine import Model
 from .memory import SHARPNESS, Memory
 from .trie import Node
 
-TRIE, STATES, LETTERS = 0.25, 1.0, 5.0
+TRIE, STATES, ANSWERS, LETTERS = 0.1, 1.0, 0.5, 12.0
 """Weights of the witnesses; LOG.md has the experiment that they come from."""
 LEAST = 1e-4
 """The smallest share that a witness gives an answer: none can veto alone."""
@@ -56,8 +57,9 @@ FEATURES = ("share", "hand_over", "state_margin", "state_hand_over")
 class Weigher:
     """Weighs questions against the answers of one FAQ.
 
-    `owners` gives for each row of the FAQ's index the number of its answer (rows with the same
-    answer share one); `answers` is the number of different answers, the hand-over not counted.
+    `memory` holds the trained wordings, `said` the answers. `owners` gives for each row of the
+    FAQ's index the number of its answer (rows with the same answer share one); `answers` is the
+    number of different answers, the hand-over not counted.
     """
 
     def __init__(
@@ -65,18 +67,21 @@ class Weigher:
         engine: Model,
         root: Node,
         memory: Memory,
+        said: Memory,
         index: Index,
         owners: Sequence[int],
         answers: int,
     ) -> None:
-        self.engine, self.root, self.memory, self.index = engine, root, memory, index
+        self.engine, self.root, self.index = engine, root, index
+        self.memory, self.said = memory, said
         self.owners = list(owners)
         self.answers = answers
 
     def weigh(self, questions: Sequence[str], prompts: Sequence[Sequence[int]]) -> list[Weighed]:
         """The evidence for each question, given the prompt that asks it."""
         chosen = choose(self.engine, self.root, prompts, best=TOP)
-        likeness = self.memory.likeness(self.engine.hidden(prompts))
+        states = self.engine.hidden(prompts)
+        likeness, said = self.memory.likeness(states), self.said.likeness(states)
         found = self.index.search_all(list(questions), 10)
         letters = torch.zeros(len(questions), self.answers + 1)
         for row, hits in zip(letters, found, strict=True):
@@ -84,11 +89,12 @@ class Weigher:
                 owner = self.owners[hit.pair]
                 row[owner] = max(float(row[owner]), hit.score)
         return [
-            self._one(c, near, score)
-            for c, near, score in zip(chosen, likeness, letters, strict=True)
+            self._one(*witnesses) for witnesses in zip(chosen, likeness, said, letters, strict=True)
         ]
 
-    def _one(self, chosen: Chosen, near: torch.Tensor, letters: torch.Tensor) -> Weighed:
+    def _one(
+        self, chosen: Chosen, near: torch.Tensor, said: torch.Tensor, letters: torch.Tensor
+    ) -> Weighed:
         size = self.answers + 1
         trie = torch.full((size,), LEAST)
         for number, probability in chosen.leaves:
@@ -96,7 +102,10 @@ class Weigher:
         states = torch.full((size,), -1.0)
         states[: near.shape[0]] = near
         shares = torch.softmax(states * SHARPNESS, 0).clamp_min(LEAST)
-        evidence = TRIE * trie.log() + STATES * shares.log() + LETTERS * letters
+        told = torch.softmax(said * SHARPNESS, 0).clamp_min(LEAST).log()
+        # No answer stands for the hand-over: here it is as likely as any.
+        told = torch.cat([told, told.mean().unsqueeze(0)])
+        evidence = TRIE * trie.log() + STATES * shares.log() + ANSWERS * told + LETTERS * letters
         total = torch.softmax(evidence, 0)
         ranked = total[:-1].sort(descending=True)
         best = int(ranked.indices[0])

@@ -3,6 +3,7 @@
 # topic | the intent in a few words
 a wording
 another wording
+= the answer that a shop might give
 ! a near-miss: alike in letters or topic, and the same answer would be wrong
 """
 
@@ -26,6 +27,8 @@ class Intent:
     """Plain ones first, as they stand in the file."""
     near: tuple[str, ...] = ()
     """Near-misses: questions that the same answer would not serve."""
+    answer: str = ""
+    """What a shop or office might answer, where the corpus has it."""
 
 
 @cache
@@ -49,10 +52,11 @@ def parse(text: str, where: str = "corpus") -> Iterator[Intent]:
         if not lines[0].startswith("#") or not bar or not topic.strip() or not name.strip():
             raise ValueError(f"{where}: a block must begin with `# topic | intent`: {lines[0]}")
         near = tuple(line[1:].strip() for line in lines[1:] if line.startswith("!"))
-        wordings = tuple(line for line in lines[1:] if not line.startswith("!"))
+        answer = "".join(line[1:].strip() for line in lines[1:] if line.startswith("="))
+        wordings = tuple(line for line in lines[1:] if line[0] not in "!=")
         if len(wordings) < 2:
             raise ValueError(f"{where}: an intent needs two wordings: {lines[0]}")
-        yield Intent(topic.strip(), name.strip(), wordings, near)
+        yield Intent(topic.strip(), name.strip(), wordings, near, answer)
 
 
 def dealt(all_of: Sequence[Intent], parts: int, salt: str = "") -> list[list[Intent]]:

@@ -134,4 +134,4 @@ def _changes(before: Plan, after: Plan, found: Advice) -> list[Change]:
 
 
 def _by_rule(rows: tuple[Example, ...]) -> int:
-    return len({(r.source, r.question) for r in rows if r.brief and not r.history})
+    return len({(r.source, r.question) for r in rows if r.brief and r.wording})

@@ -111,6 +111,7 @@ def prepare(
             faq, replace(split, train=tuple(rows)), first.hand_over_share.value, settings.seed
         )
         rows += _after_another_topic(rows, settings.seed)
+        rows += _answers(rows)
     counter = _counter(first.base.value)
     plan = plans.make(settings, faq, machine, train=rows, count_tokens=counter, times=times)
     return Prepared(faq, split, tuple(rows), with_steps(plan, steps) if steps else plan)
@@ -155,6 +156,13 @@ def _made(
         for r in made
         if r.wording in fresh
     ]
+
+
+def _answers(rows: Sequence[Example]) -> list[Example]:
+    """Every answer as one more wording of what it answers: a question about a thing that only the
+    answer names lies near it."""
+    of = {row.answer: row.source for row in rows if row.answer is not None}
+    return [Example(text, text, source, kind="answer", brief=True) for text, source in of.items()]
 
 
 def with_steps(plan: Plan, steps: int, because: str = "You set this.") -> Plan:
