@@ -180,7 +180,7 @@ class Walk:
         self.click("#two_ask")
         self.see("#answers .k-two", seconds)
         self.picture("blind")
-        self.click("#two_left")
+        self.click("#votes label >> nth=0")
         self.see("#answers .k-good")
         self.click("#two_exam")
         self.see("#difference .k-say")

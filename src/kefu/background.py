@@ -43,6 +43,15 @@ class Job:
     """What it makes, for an export."""
 
 
+@dataclass(frozen=True, slots=True)
+class Complaint:
+    """What was wrong, the remedy, and the kind of error: its anchor in the papers, or nothing."""
+
+    what: str
+    fix: str
+    anchor: str
+
+
 def start(workspace: Workspace, kind: Kind, run: str, *words: str, out: str = "") -> Job:
     """Starts `kefu` with `words` in the workspace. Raises RunError while another job runs."""
     folder = workspace.root / FOLDER
@@ -97,12 +106,13 @@ def stop(job: Job) -> None:
             psutil.Process(job.pid).send_signal(signal.SIGINT)
 
 
-def complaint(workspace: Workspace) -> str:
-    """What the last job said was wrong, with its remedy; empty when it ended well."""
+def complaint(workspace: Workspace) -> Complaint | None:
+    """What the last job said was wrong, as `show.error` prints it; None when it ended well."""
     path: Path = workspace.root / FOLDER / "log.txt"
     text = path.read_text("utf-8", errors="replace") if path.is_file() else ""
-    found = re.search(r"^error: (.*(?:\n  remedy: .*)?)", text, re.MULTILINE)
-    if found:
-        return found[1].replace("\n  remedy:", "")
-    lines = text.strip().splitlines()
-    return lines[-1] if "Traceback (most recent call last)" in text else ""
+    said = r"^error: (.*)(?:\n  remedy: (.*))?(?:\n  more: .*#(\w+))?"
+    if found := re.search(said, text, re.MULTILINE):
+        return Complaint(found[1], found[2] or "", found[3] or "")
+    if "Traceback (most recent call last)" in text:
+        return Complaint(text.strip().splitlines()[-1], "", "")
+    return None
