@@ -1,6 +1,6 @@
 """Walks the whole studio in a browser without a screen, and keeps pictures of every step.
 
-    python bench/walk.py [--faq FILE] [--base FOLDER] [--language en] [--phone] [--halt]
+    python bench/walk.py [--faq FILE] [--base FOLDER] [--language en] [--phone] [--halt] [--demo]
 
 Starts `kefu studio` on a folder of its own, goes from the file (without one: from the sample) to
 the packed bot as a shop owner would, counts the clicks up to the exam's report, and writes every
@@ -108,6 +108,11 @@ class Walk:
         """What it says."""
         return str(self.page.inner_text(where))
 
+    def value(self, where: str) -> str:
+        """What stands in a box."""
+        self.see(where)
+        return str(self.page.input_value(where))
+
     def report(self) -> str:
         """What the exam's report says, in its frame."""
         frame = self.page.frame_locator("#report iframe")
@@ -209,6 +214,7 @@ def main() -> None:
     parser.add_argument("--phone", action="store_true")
     parser.add_argument("--question", default="買錯了可以退嗎？")
     parser.add_argument("--thorough", default="quick", choices=["quick", "normal", "thorough"])
+    parser.add_argument("--demo", action="store_true", help="Begin where `kefu demo` ends.")
     parser.add_argument("--halt", action="store_true", help="Stop the training and resume it.")
     asked = parser.parse_args()
     size = "phone" if asked.phone else "desktop"
@@ -217,6 +223,9 @@ def main() -> None:
         (folder / "kefu.toml").write_text(
             f'base = "{asked.base}"\nthorough = "{asked.thorough}"\n', encoding="utf-8"
         )
+        if asked.demo:
+            demo = [sys.executable, "-m", "kefu", "demo", "--folder", str(folder)]
+            subprocess.run(demo, check=True, stdout=subprocess.DEVNULL)
         with studio(folder) as address, browser(asked.language, size) as page:
             walk = Walk(page, address, SHOTS / f"{asked.language}-{size}")
             begun = time.time()

@@ -13,6 +13,7 @@ import tomllib
 from pathlib import Path
 from typing import get_args
 
+import gradio as gr
 import httpx
 import pytest
 
@@ -21,7 +22,8 @@ from kefu.advise.nouns import Name
 from kefu.errors import FaqError, KefuError, RunError, SettingsError
 from kefu.faq import read
 from kefu.records import Faq, Finding
-from kefu.studio import app, words
+from kefu.studio import app, steps, words
+from kefu.studio.page import Page
 from kefu.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -233,6 +235,30 @@ def test_other_addresses_need_a_password(tmp_path: Path) -> None:
     done = subprocess.run(words, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert "KEFU_STUDIO_PASSWORD" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_page_opens_in_an_empty_folder_and_where_something_was_trained(
+    workspace: Workspace,
+) -> None:
+    def opened() -> dict[str, object]:
+        with gr.Blocks() as blocks:
+            steps.lay_out(Page(workspace, "zh-TW", blocks.load))
+        load = [f for f in blocks.fns.values() if "load" in {event for _, event in f.targets}]
+        shown: dict[str, object] = {}
+        for one in load:
+            parts = one.fn() if len(one.outputs) > 1 else [one.fn()]
+            shown |= dict(zip((str(o.elem_id) for o in one.outputs), parts, strict=True))
+        return shown
+
+    shown = opened()
+    assert "還沒有訓練" in str(shown["live"]) and shown["run"].value is None  # type: ignore[attr-defined]
+    for name in ("first", "second"):
+        folder = workspace.runs_folder / name
+        (folder / "adapter").mkdir(parents=True)
+        for file in ("plan.json", "run.json"):
+            (folder / file).write_text("{}")
+    assert shown["out"] == opened()["out"]
+    assert opened()["run"].value == "second"  # type: ignore[attr-defined]
 
 
 # --- heavy work ------------------------------------------------------------------------

@@ -19,7 +19,8 @@ import tiny
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "bench"))
 import walk
-from kefu import background
+from kefu import background, jobs
+from kefu.faq import write
 from kefu.workspace import Workspace
 
 pytestmark = pytest.mark.timeout(900)  # a browser, a training and an exam on a busy machine
@@ -130,14 +131,16 @@ def test_from_a_faulty_file_to_a_training_that_is_stopped_on_a_phone(
     shop.write_text(FAULTY + "怎麼付款？,\n", encoding="utf-8")
     broken.write_bytes(b"PK\x03\x04 cut off")
     with walk.studio(tmp_path) as address, walk.browser("zh-TW", "phone") as page:
-        person = walk.Walk(page, address)
+        person = walk.Walk(page, address, walk.SHOTS / "faulty")
         person.upload(broken)  # said plainly, and the page goes on
         person.see(".toast-wrap :text('用不了')")
+        person.picture("broken")
         page.click(".toast-close")
 
         person.clicks = 0
         person.upload(shop)
         person.see("#findings .k-stop")
+        person.picture("findings")
         assert "第 6 列" in person.text("#findings")
         wide = page.evaluate("document.documentElement.scrollWidth")
         assert wide <= walk.SIZES["phone"][0]  # the table scrolls by itself
@@ -159,9 +162,33 @@ def test_from_a_faulty_file_to_a_training_that_is_stopped_on_a_phone(
         person.see("#live .k-warn")
         person.see("#train_resume")
         assert "按「繼續」" in person.text("#live")
-        assert person.clicks <= 6  # two more to the exam's report, see bench/walk.py
+        person.picture("stopped")
+        person.click("#train_resume")
+        person.click("#train_exam", 300)
+        person.see("#report iframe", 300)
+        person.picture("report")
+        assert person.clicks <= walk.MOST_CLICKS
         assert person.elsewhere == [] and person.faults == []
     assert not any((tmp_path / ".studio" / "uploads").rglob("*.*"))  # read, and removed
     run = Workspace(tmp_path).run("shop-1")
-    assert any(run.steps()) and not run.finished
+    assert run.finished and [s.step for s in run.steps()] == list(range(1, run.run().steps + 1))
     assert not background.runs(background.last(Workspace(tmp_path)))
+
+
+@minutes
+def test_from_the_demo_to_an_own_spreadsheet_examined(tmp_path: Path, base: Path) -> None:
+    """The folder is as `kefu demo` leaves it: the sample with a run that nobody examined yet."""
+    jobs.init(tmp_path)
+    (tmp_path / "kefu.toml").write_text(f'faq = "faq.csv"\nbase = "{base}"\nthorough = "quick"\n')
+    words = [sys.executable, "-m", "kefu", "-C", str(tmp_path), "train", "--steps", "4", "--json"]
+    subprocess.run(words, check=True, cwd=tmp_path, capture_output=True)
+    own = tmp_path / "我的店.xlsx"
+    write(tiny.FAQ.pairs, own)
+    with walk.studio(tmp_path) as address, walk.browser("zh-TW") as page:
+        person = walk.Walk(page, address, walk.SHOTS / "own")
+        assert "faq-1" in person.value("#run input")
+        person.to_plan(own)
+        person.to_report(300)
+        assert person.clicks <= walk.MOST_CLICKS
+        assert "我的店-1" in person.value("#run input")
+        person.picture("chosen")

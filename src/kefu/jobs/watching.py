@@ -39,6 +39,11 @@ class Progress:
         return self.trained[0] if self.trained else None
 
     @property
+    def before(self) -> str | None:
+        """The finished run to set beside it: another one, where there is another."""
+        return self.trained[1] if len(self.trained) > 1 else self.run
+
+    @property
     def halted(self) -> bool:
         """Whether a training was stopped half-way."""
         return bool(self.steps) and not self.busy and not self.done

@@ -63,7 +63,7 @@ def file(page: Page) -> tuple[list[Any], Any]:
             gr.Markdown(say("table_lead"))
             rows = gr.Dataframe(
                 headers=[say(f"col_{c}") for c in jobs.CELLS], static_columns=[0],
-                datatype=[*["str"] * 5, "bool"], column_widths=[110, 200, 330, 240, 85, 85],
+                datatype=[*["str"] * 5, "bool"], column_widths=[110, 200, 300, 240, 85, 115],
                 elem_id="table", **TABLE,
             )  # fmt: skip
             with gr.Row():
@@ -235,7 +235,7 @@ def compare(page: Page) -> None:
         page.leads(page.button("two_next"), 7)
 
     def look(at: jobs.Progress) -> Shown:
-        return [gr.Dropdown(choices=list(at.trained), value=[*at.trained[:2], None][-2])]
+        return [gr.Dropdown(choices=list(at.trained), value=at.before)]
 
     def both(asked: str, blind: bool, *names: str | None) -> Shown:
         if not asked.strip():
