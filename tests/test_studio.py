@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import re
 import runpy
 import subprocess
 import sys
 import time
 import tomllib
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import get_args
 
 import gradio as gr
@@ -18,10 +22,11 @@ import httpx
 import pytest
 
 from kefu import background, jobs
-from kefu.advise.nouns import Name
+from kefu.advise import Advice
+from kefu.advise.nouns import Case, Cause, Name
 from kefu.errors import FaqError, KefuError, RunError, SettingsError
 from kefu.faq import read
-from kefu.records import Faq, Finding
+from kefu.records import Faq, Finding, Origin
 from kefu.studio import app, steps, words
 from kefu.studio.page import Page
 from kefu.workspace import Workspace
@@ -166,6 +171,47 @@ def test_an_upload_is_gone_once_it_was_read_also_where_it_cannot_be(workspace: W
     with pytest.raises(FaqError):
         jobs.draft_of(workspace, bad, discard=True)
     assert not good.exists() and not bad.exists()
+
+
+def test_advice_is_told_with_its_rows_in_the_language_of_the_page() -> None:
+    case = Case("可以停車嗎？", Origin("店.xlsx", 5), "Asked: “車停哪”.", 2)
+    cause = Cause("wordings", 2, "One question has 1 wording.", "Write `more`.", (case,), (), True)
+    made = Advice("first", 20, 18, 0, 2, "2 missed.", (cause,))
+    chinese, english = (words.Say(x).picture("advised", made) for x in words.LANGUAGES)
+    for text in ("2 題沒答好", "第 5 列", "可以停車嗎？", "問法太少"):
+        assert text in chinese
+    assert "One question has 1 wording. Write <code>more</code>." in english
+    assert "Write" not in chinese and "可以停車嗎？" in english
+    well = replace(made, causes=(), right=20)
+    assert "都答對了" in words.Say("zh-TW").picture("advised", well)
+
+
+class Hears(BaseHTTPRequestHandler):
+    """A model that always offers the same wording."""
+
+    def do_POST(self) -> None:
+        said = {"choices": [{"message": {"content": '["車子要停在哪邊呀"]'}}]}
+        body = json.dumps(said).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None: ...
+
+
+def test_wordings_come_from_the_model_that_the_settings_name(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KEFU_API_KEY", "secret")
+    with HTTPServer(("127.0.0.1", 0), Hears) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/v1"
+        (workspace.root / "kefu.toml").write_text(f'reword_endpoint = "{address}"\n')
+        file = laid(workspace, "問題,答案\n可以停車嗎？,地下二樓\n")
+        made = jobs.proposals(read(file), workspace.settings(), 5)
+        server.shutdown()
+    assert "車子要停在哪邊呀" in [r.wording for r in made]
 
 
 def test_the_remedies_are_those_of_the_chinese_guide() -> None:

@@ -201,7 +201,7 @@ def gate(
     """
     zh = language == "zh-TW"
     missed = [v for v in report.verdicts if v.asked.must_pass and not v.mark.right]
-    invented = [(", ".join(v.mark.facts_invented), v) for v in report.verdicts]
+    invented = [v for v in report.verdicts if v.mark.facts_invented]
     reasons = [
         f"「一定要答對」的題目答錯了：{_named(v)}（{reason(v.mark.because, language) or '不對'}）。"
         if zh
@@ -209,11 +209,11 @@ def gate(
         for v in missed
     ]
     reasons += [
-        f"回答「{_named(v)}」時，捏造了 FAQ 沒有的事實：{facts}。"
+        f"回答「{_named(v)}」時，捏造了 FAQ 沒有的事實："
+        f"{'、'.join(fact.partition(':')[2] for fact in v.mark.facts_invented)}。"
         if zh
-        else f"A fact is invented: {facts}, in the answer to {_named(v)}"
-        for facts, v in invented
-        if facts
+        else f"A fact is invented: {', '.join(v.mark.facts_invented)}, in the answer to {_named(v)}"
+        for v in invented
     ]
     if not report.verdicts:
         reasons.append(
