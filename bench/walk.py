@@ -25,6 +25,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+WAIT = 300
+"""Seconds that a step of the page may take: a busy machine starts nothing in one minute."""
 SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
 MOST_CLICKS = 8
 SHOTS = Path(__file__).resolve().parents[1] / "artifacts" / "studio"
@@ -48,7 +50,7 @@ def studio(folder: Path, **environment: str) -> Iterator[str]:
         )
         try:
             address = f"http://127.0.0.1:{port}/"
-            for _ in range(240):
+            for _ in range(4 * WAIT):
                 try:
                     urllib.request.urlopen(address, timeout=5).close()
                     break
@@ -57,7 +59,7 @@ def studio(folder: Path, **environment: str) -> Iterator[str]:
             yield address
         finally:
             process.send_signal(signal.SIGTERM)
-            process.wait(20)
+            process.wait(WAIT)
 
 
 @contextmanager
@@ -85,6 +87,7 @@ class Walk:
         page.on("request", self._asked)
         page.on("pageerror", lambda error: self.faults.append(str(error)))
         self.address = address
+        page.set_default_timeout(WAIT * 1000)
         page.goto(address)
         self.see("#file_sample")
         page.wait_for_timeout(1500)  # the page has asked where things stand
@@ -94,13 +97,13 @@ class Walk:
         if not request.url.startswith(local):
             self.elsewhere.append(request.url)
 
-    def click(self, where: str, seconds: float = 60) -> None:
+    def click(self, where: str, seconds: float = WAIT) -> None:
         """One click of the person's."""
         self.see(where, seconds)
         self.page.click(where)
         self.clicks += 1
 
-    def see(self, where: str, seconds: float = 60) -> None:
+    def see(self, where: str, seconds: float = WAIT) -> None:
         """Waits until it is there to be seen."""
         self.page.wait_for_selector(where, state="visible", timeout=seconds * 1000)
 
@@ -153,7 +156,7 @@ class Walk:
         self.see("#word_accept")
         self.picture("wordings")
         self.click("#word_accept")
-        self.see("#plan .k-card", 120)
+        self.see("#plan .k-card")
         self.picture("plan")
 
     def to_report(self, seconds: float = 1800, halt: bool = False) -> None:
@@ -172,13 +175,13 @@ class Walk:
         self.see("#train_exam", seconds)
         self.picture("trained")
         self.click("#train_exam")
-        self.see("#exam .k-say", 60)
+        self.see("#exam .k-say")
         self.page.wait_for_timeout(3000)
         self.picture("examining")
         self.see("#report iframe", seconds)
         self.picture("report")
 
-    def to_the_end(self, question: str, seconds: float = 300) -> None:
+    def to_the_end(self, question: str, seconds: float = 1800) -> None:
         """Two versions side by side, chat, release, export."""
         self.click("#exam_next")
         self.say("#ask-both", question)

@@ -16,6 +16,7 @@ import gradio as gr
 import pandas as pd
 
 from .. import jobs, releases, show
+from ..errors import KefuError
 from ..faq import read
 from ..plan import probe
 from ..records import Turn
@@ -54,7 +55,9 @@ def file(page: Page) -> tuple[list[Any], Any]:
     shows the table (which comes last) and the button that leads on."""
     say, workspace = page.say, page.workspace
     with page.step(1, "file_lead"):
-        upload = gr.File(label=say("file_drop"), file_types=FILES, elem_id="upload", height=190)
+        upload = gr.File(
+            label=say("file_drop"), show_label=False, file_types=FILES, elem_id="upload", height=190
+        )
         with gr.Row():
             sample = page.button("file_sample")
             again = gr.Button(visible=False, elem_id="file_go_on")
@@ -69,28 +72,23 @@ def file(page: Page) -> tuple[list[Any], Any]:
             with gr.Row():
                 save, onward = page.button("table_save"), page.button("table_next", True)
 
-    def uploaded(path: str) -> Shown:
+    def after(work: Any, *given: Any) -> Shown:
+        work(*given)
+        return checked(page)[0]
+
+    def put_in(path: str) -> None:
         jobs.draft_of(workspace, Path(path), discard=True)
-        return checked(page)[0]
-
-    def sampled() -> Shown:
-        jobs.sample_draft(workspace)
-        return checked(page)[0]
-
-    def saved(cells: Shown) -> Shown:
-        jobs.mend(draft(page), cells)
-        return checked(page)[0]
 
     def last() -> Any:
         kept = jobs.draft(workspace)
         return gr.Button(say("file_go_on", kept.stem if kept else ""), visible=kept is not None)
 
     shown = [findings, below, rows]
-    put = page.on(upload.upload, uploaded, upload, shown)
+    put = page.on(upload.upload, partial(after, put_in), upload, shown)
     put.then(lambda: None, None, upload, js=SCROLL)
-    page.on(sample.click, sampled, None, shown)
+    page.on(sample.click, partial(after, jobs.sample_draft, workspace), None, shown)
     page.on(again.click, lambda: checked(page)[0], None, shown)
-    page.on(save.click, saved, rows, shown)
+    page.on(save.click, lambda cells: after(jobs.mend, draft(page), cells), rows, shown)
     page.on(page.load, last, None, again)
     return shown, onward
 
@@ -204,7 +202,11 @@ def exam(page: Page) -> None:
         if folder is None or not folder.file("report.json").is_file():
             return page.draw("note", page.say("exam_none") if folder else "")
         shown = pictures.as_html(jobs.report_of(folder), page.say.language)
-        return page.draw("report", shown, jobs.advice_on(folder, page.workspace.settings()))
+        try:
+            advice = page.draw("advised", jobs.advice_on(folder, page.workspace.settings()))
+        except KefuError as error:  # the rows of the run are gone: its report is there
+            advice = page.draw("wrong", error)
+        return advice + page.draw("report", shown)
 
     def look(at: jobs.Progress) -> Shown:
         examines = at.busy and at.job.kind == "eval"
