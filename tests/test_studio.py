@@ -139,7 +139,11 @@ def test_a_defect_is_told_in_chinese(workspace: Workspace) -> None:
 
 
 ERRORS = (
-    (RunError("/x cannot be written: No space left on device.", "Free some."), "清出空間", "資料夾"),
+    (
+        RunError("/x cannot be written: No space left on device.", "Free some."),
+        "清出空間",
+        "資料夾",
+    ),
     (RunError("The run shop-1 was not examined yet.", "Examine it."), "先考試", "訓練"),
     (SettingsError("kefu.toml: `thorough`: wrong.", "Change it."), "刪掉就用預設值", "設定有誤"),
 )

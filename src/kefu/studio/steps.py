@@ -76,15 +76,13 @@ def file(page: Page) -> tuple[list[Any], Any]:
         work(*given)
         return checked(page)[0]
 
-    def put_in(path: str) -> None:
-        jobs.draft_of(workspace, Path(path), discard=True)
-
     def last() -> Any:
         kept = jobs.draft(workspace)
         return gr.Button(say("file_go_on", kept.stem if kept else ""), visible=kept is not None)
 
     shown = [findings, below, rows]
-    put = page.on(upload.upload, partial(after, put_in), upload, shown)
+    put_in = partial(after, lambda path: jobs.draft_of(workspace, Path(path), discard=True))
+    put = page.on(upload.upload, put_in, upload, shown)
     put.then(lambda: None, None, upload, js=SCROLL)
     page.on(sample.click, partial(after, jobs.sample_draft, workspace), None, shown)
     page.on(again.click, lambda: checked(page)[0], None, shown)
@@ -170,7 +168,8 @@ def training(page: Page) -> None:
     """4: the training live: stopped, taken up again, and examined."""
     with page.step(4, "train_lead"):
         live = gr.HTML(elem_id="live")
-        chart = gr.LinePlot(x="step", y="loss", height=260, show_label=False)
+        step, loss = page.say("f_step"), page.say("f_loss")
+        chart = gr.LinePlot(x=step, y=loss, height=260, show_label=False)
         gr.Markdown(page.say("train_chart"))
         with gr.Row():
             stop = page.button("train_stop", visible=False)
@@ -178,9 +177,10 @@ def training(page: Page) -> None:
             to_exam = page.button("train_exam", True, visible=False)
 
     def look(at: jobs.Progress) -> Shown:
-        curve = pd.DataFrame([(s.step, s.loss) for s in at.steps], columns=["step", "loss"])
+        curve = pd.DataFrame([(s.step, s.loss) for s in at.steps], columns=[step, loss])
         now = (at.busy and at.job.kind == "train", at.halted, at.done and not at.busy)
-        return page.draw("training", at), curve, *(gr.Button(visible=one) for one in now)
+        shown = [gr.Button(visible=one) for one in now]
+        return page.draw("training", at), curve if len(curve) > 1 else None, *shown
 
     page.watch([live, chart, stop, resume, to_exam], look)
     page.on(stop.click, partial(jobs.stop, page.workspace))
@@ -225,8 +225,7 @@ def compare(page: Page) -> None:
     with page.step(6, "two_lead"):
         other = gr.Dropdown([], label=say("two_other"))
         blind = gr.Checkbox(True, label=say("two_blind"))
-        hint = say("question_eg")
-        question = gr.Textbox(label=say("question"), placeholder=hint, elem_id="ask-both")
+        text = gr.Textbox(label=say("question"), placeholder=say("question_eg"), elem_id="ask-both")
         ask = page.button("two_ask", True)
         answers = gr.HTML(elem_id="answers")
         pair, tally = gr.State(), gr.State({})
@@ -264,8 +263,8 @@ def compare(page: Page) -> None:
         return page.draw("comparison", jobs.compare_runs(a, b, say.language))
 
     page.watch([other], look)
-    for asks in (ask.click, question.submit):
-        page.on(asks, both, [question, blind, other, page.run], [answers, pair, votes], **BOT)
+    for asks in (ask.click, text.submit):
+        page.on(asks, both, [text, blind, other, page.run], [answers, pair, votes], **BOT)
     page.on(votes.input, chose, [votes, pair, tally], [answers, tally, votes])
     page.on(exams.click, compared, [other, page.run], difference)
 
