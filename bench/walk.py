@@ -119,6 +119,7 @@ class Walk:
     def report(self) -> str:
         """What the exam's report says, in its frame."""
         frame = self.page.frame_locator("#report iframe")
+        frame.locator("table").first.wait_for()
         return str(frame.locator("body").inner_text())
 
     def upload(self, file: Path) -> None:
@@ -179,6 +180,7 @@ class Walk:
         self.page.wait_for_timeout(3000)
         self.picture("examining")
         self.see("#report iframe", seconds)
+        self.report()
         self.picture("report")
 
     def to_the_end(self, question: str, seconds: float = 1800) -> None:
@@ -188,7 +190,7 @@ class Walk:
         self.click("#two_ask")
         self.see("#answers .k-two", seconds)
         self.picture("blind")
-        self.click("#votes label >> nth=0")
+        self.click("#votes label >> nth=1")  # the same
         self.see("#answers .k-good")
         self.click("#two_exam")
         self.see("#difference .k-say")

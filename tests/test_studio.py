@@ -327,6 +327,7 @@ def test_one_child_at_a_time_and_one_that_fails_says_why(workspace: Workspace) -
     with pytest.raises(RunError):
         background.start(workspace, "eval", "none", "eval", "none")  # one at a time
     until(lambda: not background.runs(job))
+    assert (workspace.root / ".studio" / "log.txt").stat().st_size >= background.ROOM
     wrong = background.complaint(workspace)
     assert wrong is not None and "There is no run" in wrong.what and wrong.anchor == "runerror"
     assert "kefu runs" in words.Say("zh-TW").picture("wrong", wrong)

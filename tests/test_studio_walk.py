@@ -166,6 +166,7 @@ def test_from_a_faulty_file_to_a_training_that_is_stopped_on_a_phone(
         person.click("#train_resume")
         person.click("#train_exam", 1800)
         person.see("#report iframe", 1800)
+        assert "題沒答好" in person.text("#report") and "最糟的答案" in person.report()
         person.picture("report")
         assert person.clicks <= walk.MOST_CLICKS
         assert person.elsewhere == [] and person.faults == []

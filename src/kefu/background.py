@@ -23,6 +23,8 @@ from .workspace import Workspace, cannot_write, read_json, write_json
 
 Kind = Literal["train", "eval", "export"]
 FOLDER = ".studio"
+ROOM = 2**16
+"""Bytes that are kept for what a child says: that the disk is full must have a place there."""
 # A studio that was started in the background may pass on that Ctrl-C is to be ignored.
 COMMAND = (
     "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
@@ -64,6 +66,8 @@ def start(workspace: Workspace, kind: Kind, run: str, *words: str, out: str = ""
                     f"{job.kind} {job.run} is still under way.", "Wait for it, or stop it."
                 )
             with (folder / "log.txt").open("wb") as log:
+                log.write(bytes(ROOM))
+                log.seek(0)
                 child = subprocess.Popen(
                     [sys.executable, "-c", COMMAND, *words],
                     cwd=workspace.root,
@@ -109,7 +113,7 @@ def stop(job: Job) -> None:
 def complaint(workspace: Workspace) -> Complaint | None:
     """What the last job said was wrong, as `show.error` prints it; None when it ended well."""
     path: Path = workspace.root / FOLDER / "log.txt"
-    text = path.read_text("utf-8", errors="replace") if path.is_file() else ""
+    text = path.read_text("utf-8", errors="replace").rstrip("\0") if path.is_file() else ""
     said = r"^error: (.*)(?:\n  remedy: (.*))?(?:\n  more: .*#(\w+))?"
     if found := re.search(said, text, re.MULTILINE):
         return Complaint(found[1], found[2] or "", found[3] or "")

@@ -37,7 +37,7 @@ class Page:
         gr.HTML(self.draw("top"))
         self.clock, self.begun = gr.Timer(1, active=False), gr.State(0)
         with gr.Row(visible=False, elem_id="trained") as self.bar:
-            self.run = gr.Dropdown([], label=self.say("version"), min_width=180, elem_id="run")
+            self.run = gr.Dropdown([], label=self.say("version"), min_width=300, elem_id="run")
             jumps = [self.button(f"step{place}", size="sm", min_width=70) for place in (5, 6, 7, 8)]
         self.steps = gr.Walkthrough(selected=1)
         for place, jump in enumerate(jumps, start=5):

@@ -245,9 +245,9 @@ def compare(page: Page) -> None:
         if blind:
             random.shuffle(runs)
         replies, titles = [jobs.reply(run, asked) for run in runs], [run.name for run in runs]
-        hidden = [say("two_side")] * 2 if blind else titles
+        shown = ["①", "②"] if blind else titles
         vote = gr.Radio(value=None, visible=True)
-        return page.draw("two", replies, hidden), (titles, replies), vote
+        return page.draw("two", replies, shown), (titles, replies), vote
 
     def chose(side: int, asked: Any, tally: dict[str, int]) -> Shown:
         names, replies = asked
