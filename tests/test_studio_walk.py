@@ -187,7 +187,8 @@ def test_from_the_demo_to_an_own_spreadsheet_examined(tmp_path: Path, base: Path
     write(tiny.FAQ.pairs, own)
     with walk.studio(tmp_path) as address, walk.browser("zh-TW") as page:
         person = walk.Walk(page, address, walk.SHOTS / "own")
-        assert "faq-1" in person.value("#run input")
+        (demo,) = Workspace(tmp_path).runs()
+        assert demo.name in person.value("#run input")
         person.to_plan(own)
         person.to_report()
         assert person.clicks <= walk.MOST_CLICKS
