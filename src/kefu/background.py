@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import psutil
 from filelock import FileLock
 
 from .errors import RunError
@@ -56,6 +55,8 @@ class Complaint:
 
 def start(workspace: Workspace, kind: Kind, run: str, *words: str, out: str = "") -> Job:
     """Starts `kefu` with `words` in the workspace. Raises RunError while another job runs."""
+    import psutil  # comes with the studio: other faces need none
+
     folder = workspace.root / FOLDER
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -96,6 +97,8 @@ def last(workspace: Workspace) -> Job:
 
 def runs(job: Job) -> bool:
     """Whether the job's own process is still at work."""
+    import psutil
+
     with suppress(psutil.Error):
         process = psutil.Process(job.pid)
         alive = process.status() != psutil.STATUS_ZOMBIE
@@ -105,6 +108,8 @@ def runs(job: Job) -> bool:
 
 def stop(job: Job) -> None:
     """What Ctrl-C does: training keeps its last checkpoint."""
+    import psutil
+
     if runs(job):
         with suppress(psutil.Error):
             psutil.Process(job.pid).send_signal(signal.SIGINT)
