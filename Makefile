@@ -29,6 +29,7 @@ lint: $(READY)
 
 docs: $(READY)
 	"$(BIN)/python" docs/make_commands.py
+	"$(BIN)/python" docs/make_remedies.py
 
 # The papers as a site, in site/: a broken link or anchor ends the build.
 site: $(PAPERS)

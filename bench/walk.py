@@ -1,6 +1,6 @@
 """Walks the whole studio in a browser without a screen, and keeps pictures of every step.
 
-    python bench/walk.py [--faq FILE] [--base FOLDER] [--language en] [--phone] [--halt]
+    python bench/walk.py [--faq FILE] [--base FOLDER] [--language en] [--phone] [--halt] [--demo]
 
 Starts `kefu studio` on a folder of its own, goes from the file (without one: from the sample) to
 the packed bot as a shop owner would, counts the clicks up to the exam's report, and writes every
@@ -25,6 +25,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+WAIT = 300
+"""Seconds that a step of the page may take: a busy machine starts nothing in one minute."""
 SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
 MOST_CLICKS = 8
 SHOTS = Path(__file__).resolve().parents[1] / "artifacts" / "studio"
@@ -48,7 +50,7 @@ def studio(folder: Path, **environment: str) -> Iterator[str]:
         )
         try:
             address = f"http://127.0.0.1:{port}/"
-            for _ in range(240):
+            for _ in range(4 * WAIT):
                 try:
                     urllib.request.urlopen(address, timeout=5).close()
                     break
@@ -57,7 +59,7 @@ def studio(folder: Path, **environment: str) -> Iterator[str]:
             yield address
         finally:
             process.send_signal(signal.SIGTERM)
-            process.wait(20)
+            process.wait(WAIT)
 
 
 @contextmanager
@@ -85,6 +87,7 @@ class Walk:
         page.on("request", self._asked)
         page.on("pageerror", lambda error: self.faults.append(str(error)))
         self.address = address
+        page.set_default_timeout(WAIT * 1000)
         page.goto(address)
         self.see("#file_sample")
         page.wait_for_timeout(1500)  # the page has asked where things stand
@@ -94,13 +97,13 @@ class Walk:
         if not request.url.startswith(local):
             self.elsewhere.append(request.url)
 
-    def click(self, where: str, seconds: float = 60) -> None:
+    def click(self, where: str, seconds: float = WAIT) -> None:
         """One click of the person's."""
         self.see(where, seconds)
         self.page.click(where)
         self.clicks += 1
 
-    def see(self, where: str, seconds: float = 60) -> None:
+    def see(self, where: str, seconds: float = WAIT) -> None:
         """Waits until it is there to be seen."""
         self.page.wait_for_selector(where, state="visible", timeout=seconds * 1000)
 
@@ -108,9 +111,15 @@ class Walk:
         """What it says."""
         return str(self.page.inner_text(where))
 
+    def value(self, where: str) -> str:
+        """What stands in a box."""
+        self.see(where)
+        return str(self.page.input_value(where))
+
     def report(self) -> str:
         """What the exam's report says, in its frame."""
         frame = self.page.frame_locator("#report iframe")
+        frame.locator("table").first.wait_for()
         return str(frame.locator("body").inner_text())
 
     def upload(self, file: Path) -> None:
@@ -148,7 +157,7 @@ class Walk:
         self.see("#word_accept")
         self.picture("wordings")
         self.click("#word_accept")
-        self.see("#plan .k-card", 120)
+        self.see("#plan .k-card")
         self.picture("plan")
 
     def to_report(self, seconds: float = 1800, halt: bool = False) -> None:
@@ -167,20 +176,21 @@ class Walk:
         self.see("#train_exam", seconds)
         self.picture("trained")
         self.click("#train_exam")
-        self.see("#exam .k-say", 60)
+        self.see("#exam .k-say")
         self.page.wait_for_timeout(3000)
         self.picture("examining")
         self.see("#report iframe", seconds)
+        self.report()
         self.picture("report")
 
-    def to_the_end(self, question: str, seconds: float = 300) -> None:
+    def to_the_end(self, question: str, seconds: float = 1800) -> None:
         """Two versions side by side, chat, release, export."""
         self.click("#exam_next")
         self.say("#ask-both", question)
         self.click("#two_ask")
         self.see("#answers .k-two", seconds)
         self.picture("blind")
-        self.click("#two_left")
+        self.click("#votes label >> nth=1")  # the same
         self.see("#answers .k-good")
         self.click("#two_exam")
         self.see("#difference .k-say")
@@ -209,6 +219,7 @@ def main() -> None:
     parser.add_argument("--phone", action="store_true")
     parser.add_argument("--question", default="買錯了可以退嗎？")
     parser.add_argument("--thorough", default="quick", choices=["quick", "normal", "thorough"])
+    parser.add_argument("--demo", action="store_true", help="Begin where `kefu demo` ends.")
     parser.add_argument("--halt", action="store_true", help="Stop the training and resume it.")
     asked = parser.parse_args()
     size = "phone" if asked.phone else "desktop"
@@ -217,6 +228,9 @@ def main() -> None:
         (folder / "kefu.toml").write_text(
             f'base = "{asked.base}"\nthorough = "{asked.thorough}"\n', encoding="utf-8"
         )
+        if asked.demo:
+            demo = [sys.executable, "-m", "kefu", "demo", "--folder", str(folder)]
+            subprocess.run(demo, check=True, stdout=subprocess.DEVNULL)
         with studio(folder) as address, browser(asked.language, size) as page:
             walk = Walk(page, address, SHOTS / f"{asked.language}-{size}")
             begun = time.time()

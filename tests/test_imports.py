@@ -30,6 +30,7 @@ NEIGHBOURS = {
     ("reword", "recall"): "A wording that falls to another row's question is thrown away.",
     ("advise", "recall"): "Questions are compared in one width, script and case.",
     ("workspace", "settings"): "A workspace is where kefu.toml lies.",
+    ("jobs", "background"): "A face has jobs done by child commands, and watches them.",
     ("jobs", "releases"): "Releasing is the last of the jobs.",
 }
 TORCH = ("weights", "train", "bot", "export", "serve")

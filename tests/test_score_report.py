@@ -156,6 +156,26 @@ def test_the_gate_allows_no_more_than_the_person_allows() -> None:
     assert gate(run_of([], "empty"), None) != ()
 
 
+def test_the_gate_and_a_comparison_speak_chinese_too() -> None:
+    verdicts = [verdict(1, False, must=True), verdict(2, False, facts_invented=("phone:0299",))]
+    must, invented = gate(report("r", verdicts), None, language="zh-TW")
+    assert must == "「一定要答對」的題目答錯了：問題1（捏造了 FAQ 沒有的事實）。"
+    assert invented == "回答「問題2」時，捏造了 FAQ 沒有的事實：0299。"
+    before, after = run_of([True] * 10, "old"), run_of([True] * 9 + [False], "new")
+    reasons = [
+        *gate(after, before, language="zh-TW"),
+        *gate(run_of([True]), before, language="zh-TW"),
+        *gate(run_of([], "empty"), None, language="zh-TW"),
+    ]
+    assert "10 題答對 9 題" in reasons[0] and len(reasons) == 3
+    pairs = (([True], [True]), ([False] * 12, [True] * 12), ([True, True], [True, False]))
+    told = [compare(run_of(a, "a"), run_of(b, "b"), language="zh-TW").sentence for a, b in pairs]
+    assert ["一樣好" in told[0], "不只是運氣" in told[1], "可能只是運氣" in told[2]] == [True] * 3
+    assert not re.search(
+        "[a-zA-Z]{4,}", "".join(reasons + told).replace("McNemar", "").replace("empty", "")
+    )
+
+
 EVIL = '<script>alert("x")</script> | `a` **b** [c](d) & \' \x1b[31m \n=1+1'
 
 

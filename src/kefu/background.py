@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import psutil
 from filelock import FileLock
 
 from .errors import RunError
@@ -23,6 +22,8 @@ from .workspace import Workspace, cannot_write, read_json, write_json
 
 Kind = Literal["train", "eval", "export"]
 FOLDER = ".studio"
+ROOM = 2**16
+"""Bytes that are kept for what a child says: that the disk is full must have a place there."""
 # A studio that was started in the background may pass on that Ctrl-C is to be ignored.
 COMMAND = (
     "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
@@ -43,8 +44,19 @@ class Job:
     """What it makes, for an export."""
 
 
+@dataclass(frozen=True, slots=True)
+class Complaint:
+    """What was wrong, the remedy, and the kind of error: its anchor in the papers, or nothing."""
+
+    what: str
+    fix: str
+    anchor: str
+
+
 def start(workspace: Workspace, kind: Kind, run: str, *words: str, out: str = "") -> Job:
     """Starts `kefu` with `words` in the workspace. Raises RunError while another job runs."""
+    import psutil  # comes with the studio: other faces need none
+
     folder = workspace.root / FOLDER
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -55,6 +67,8 @@ def start(workspace: Workspace, kind: Kind, run: str, *words: str, out: str = ""
                     f"{job.kind} {job.run} is still under way.", "Wait for it, or stop it."
                 )
             with (folder / "log.txt").open("wb") as log:
+                log.write(bytes(ROOM))
+                log.seek(0)
                 child = subprocess.Popen(
                     [sys.executable, "-c", COMMAND, *words],
                     cwd=workspace.root,
@@ -83,6 +97,8 @@ def last(workspace: Workspace) -> Job:
 
 def runs(job: Job) -> bool:
     """Whether the job's own process is still at work."""
+    import psutil
+
     with suppress(psutil.Error):
         process = psutil.Process(job.pid)
         alive = process.status() != psutil.STATUS_ZOMBIE
@@ -92,17 +108,20 @@ def runs(job: Job) -> bool:
 
 def stop(job: Job) -> None:
     """What Ctrl-C does: training keeps its last checkpoint."""
+    import psutil
+
     if runs(job):
         with suppress(psutil.Error):
             psutil.Process(job.pid).send_signal(signal.SIGINT)
 
 
-def complaint(workspace: Workspace) -> str:
-    """What the last job said was wrong, with its remedy; empty when it ended well."""
+def complaint(workspace: Workspace) -> Complaint | None:
+    """What the last job said was wrong, as `show.error` prints it; None when it ended well."""
     path: Path = workspace.root / FOLDER / "log.txt"
-    text = path.read_text("utf-8", errors="replace") if path.is_file() else ""
-    found = re.search(r"^error: (.*(?:\n  remedy: .*)?)", text, re.MULTILINE)
-    if found:
-        return found[1].replace("\n  remedy:", "")
-    lines = text.strip().splitlines()
-    return lines[-1] if "Traceback (most recent call last)" in text else ""
+    text = path.read_text("utf-8", errors="replace").rstrip("\0") if path.is_file() else ""
+    said = r"^error: (.*)(?:\n  remedy: (.*))?(?:\n  more: .*#(\w+))?"
+    if found := re.search(said, text, re.MULTILINE):
+        return Complaint(found[1], found[2] or "", found[3] or "")
+    if "Traceback (most recent call last)" in text:
+        return Complaint(text.strip().splitlines()[-1], "", "")
+    return None

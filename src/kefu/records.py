@@ -322,6 +322,12 @@ class Plan:
     """Optimizer steps without a gain on held-out wordings after which training ends; 0 for none."""
 
     @property
+    def choices(self) -> dict[str, Choice[Any]]:
+        """Every number of the plan by its name."""
+        named = {name: getattr(self, name) for name in self.__slots__}
+        return {name: one for name, one in named.items() if isinstance(one, Choice)}
+
+    @property
     def effective_batch(self) -> int:
         """Examples an optimizer step."""
         return self.micro_batch.value * self.accumulation.value

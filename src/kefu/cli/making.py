@@ -91,14 +91,11 @@ def reword(
 ) -> None:
     """Fill up other wordings of each question, for you to read and correct."""
     from ..faq import write
-    from ..reword import endpoint, filled
-    from ..reword import reword as work
+    from ..jobs import proposals
+    from ..reword import filled
 
     found = asked.faq()
-    ask = None
-    if asked.settings.reword_endpoint:
-        ask = endpoint(asked.settings.reword_endpoint, asked.settings.reword_model, "KEFU_API_KEY")
-    made = work(found, per_pair=per_pair, seed=asked.settings.seed, ask=ask)
+    made = proposals(found, asked.settings, per_pair)
     if to is not None:
         write(filled(found, made).pairs, to)
     if json_:

@@ -6,43 +6,64 @@ in only where something is trained or answers.
 
 from .advising import advice_on
 from .again import Again, again, settings_of
+from .asking import let_go, reply
+from .children import start_again, start_exam, start_export, start_training, stop
+from .drafts import CELLS, accept, cells, draft, draft_of, mend, sample_draft
 from .examining import Answerer, answered_by, evaluate
 from .exporting import Parity, export, over_llama
-from .preparing import Prepared, check_faq, init, open_faq, prepare, wordings_for
-from .runs import compare_runs, how_far, let_out, loss_curve, report_of, summary
+from .preparing import Prepared, check_faq, init, open_faq, prepare, proposals, wordings_for
+from .runs import compare_runs, let_out, loss_curve, refused, report_of, summary
 from .training import joined, launched, on_gpus, resume, settle, take_up, train
 from .trying import PARTS, Standing, attempt, judges
+from .watching import Progress, progress
 
 __all__ = [
+    "CELLS",
     "PARTS",
     "Again",
     "Answerer",
     "Parity",
     "Prepared",
+    "Progress",
     "Standing",
+    "accept",
     "advice_on",
     "again",
     "answered_by",
     "attempt",
+    "cells",
     "check_faq",
     "compare_runs",
+    "draft",
+    "draft_of",
     "evaluate",
     "export",
-    "how_far",
     "init",
     "joined",
     "judges",
     "launched",
+    "let_go",
     "let_out",
     "loss_curve",
+    "mend",
     "on_gpus",
     "open_faq",
     "over_llama",
     "prepare",
+    "progress",
+    "proposals",
+    "refused",
+    "reply",
     "report_of",
     "resume",
+    "sample_draft",
     "settings_of",
     "settle",
+    "start_again",
+    "start_exam",
+    "start_export",
+    "start_training",
+    "stop",
     "summary",
     "take_up",
     "train",

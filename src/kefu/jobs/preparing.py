@@ -14,7 +14,7 @@ from .. import plan as plans
 from ..errors import BaseError, FaqError
 from ..faq import check, read
 from ..records import Example, ExamQuestion, Faq, Finding, Machine, Plan, Split, Times, trained_part
-from ..reword import reword
+from ..reword import Rewording, endpoint, reword
 from ..settings import FILE, Settings
 from ..weights import local_counter
 from ..workspace import Workspace, cannot_write
@@ -69,6 +69,15 @@ def _counter(name: str) -> Callable[[str], int] | None:
         return local_counter(name)
     except BaseError:  # a base that is not here yet is no reason to refuse an FAQ
         return None
+
+
+def proposals(faq: Faq, settings: Settings, each: int) -> tuple[Rewording, ...]:
+    """Wordings for a person to read, so that each question has `each` of them: from the endpoint,
+    where the settings name one, and by rules."""
+    ask = None
+    if settings.reword_endpoint:
+        ask = endpoint(settings.reword_endpoint, settings.reword_model, "KEFU_API_KEY")
+    return reword(faq, per_pair=each, seed=settings.seed, ask=ask)
 
 
 @dataclass(frozen=True, slots=True)

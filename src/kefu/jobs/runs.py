@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from datetime import datetime
 
+from .. import releases
 from ..errors import RunError
-from ..records import Choice, Comparison, Plan, Release, Report
-from ..workspace import RunFolder, Workspace, read_json, read_lines
+from ..records import Comparison, Release, Report
+from ..score import Language, compare, gate
+from ..workspace import RunFolder, Workspace, read_json
 
 
 def report_of(folder: RunFolder) -> Report:
@@ -19,19 +20,6 @@ def report_of(folder: RunFolder) -> Report:
             f"Examine it: `kefu eval {folder.name}`.",
         )
     return read_json(path, Report)
-
-
-CONTROLS = 3
-"""Examinees beside the run and the release before."""
-
-
-def how_far(folder: RunFolder, previous: bool) -> tuple[int, int]:
-    """Where an exam is: answers so far, of the run and its controls, and of how many.
-
-    `previous` is whether the release before is examined too.
-    """
-    done = sum(len(read_lines(p)) for p in folder.path.glob("exam/*.jsonl"))
-    return done, len(read_lines(folder.file("exam.jsonl"))) * (1 + CONTROLS + previous)
 
 
 def loss_curve(folder: RunFolder) -> str:
@@ -62,30 +50,35 @@ def summary(folder: RunFolder) -> dict[str, str | int | float]:
     }
 
 
-def compare_runs(a: RunFolder, b: RunFolder) -> Comparison:
+def compare_runs(a: RunFolder, b: RunFolder, language: Language = "en") -> Comparison:
     """Two examined runs: what changed in data and plan, and what it did to the answers."""
-    from ..score import compare
-
-    changed = []
     one, two = a.plan(), b.plan()
-    for field in fields(Plan):
-        x, y = getattr(one, field.name), getattr(two, field.name)
-        if isinstance(x, Choice) and x.value != y.value:
-            changed.append((field.name, str(x.value), str(y.value)))
+    changed = [
+        (name, str(x.value), str(y.value))
+        for name, x in one.choices.items()
+        if x.value != (y := two.choices[name]).value
+    ]
     if one.faq_digest != two.faq_digest:
         changed.append(("FAQ", one.faq_digest[:12], two.faq_digest[:12]))
-    return compare(report_of(a), report_of(b), changed)
+    return compare(report_of(a), report_of(b), changed, language)
+
+
+def refused(workspace: Workspace, run: str | None, language: Language) -> tuple[str, ...]:
+    """Why a run may not be released, in whole sentences; empty when it may."""
+    folder = workspace.run(run)
+    return gate(report_of(folder), _placed(workspace, folder), language=language)
 
 
 def let_out(workspace: Workspace, run: str | None, allow_worse: float) -> Release:
     """Releases a run if its report passes the gate."""
-    from .. import releases
-
     folder = workspace.run(run)
+    report, previous = report_of(folder), _placed(workspace, folder)
+    return releases.release(workspace, folder.name, report, previous, allow_worse=allow_worse)
+
+
+def _placed(workspace: Workspace, folder: RunFolder) -> Report | None:
+    """The report of the release in place, where that is another run."""
     placed = releases.current(workspace)
-    previous = None
-    if placed is not None and placed.run != folder.name:
-        previous = report_of(workspace.run(placed.run))
-    return releases.release(
-        workspace, folder.name, report_of(folder), previous, allow_worse=allow_worse
-    )
+    if placed is None or placed.run == folder.name:
+        return None
+    return report_of(workspace.run(placed.run))

@@ -16,9 +16,11 @@ from .extraction import facts
 from .listing import names_of
 from .marking import Marker
 from .reporting import compare, gate, report
+from .sentences import Language
 from .significance import mcnemar
 
 __all__ = [
+    "Language",
     "Marker",
     "compare",
     "examine",

@@ -21,8 +21,9 @@ from ..records import (
 )
 from ..workspace import now
 from .examining import key
-from .sentences import PREVIOUS, compared, earned
+from .sentences import PREVIOUS, Language, compared, earned
 from .significance import mcnemar, wilson
+from .words import reason
 
 CURVE_POINTS = 100
 """At most so many points of the curve are kept, evenly spread over the replies."""
@@ -149,7 +150,12 @@ def worst(verdicts: Iterable[Verdict], most: int = 10) -> tuple[Verdict, ...]:
     return tuple(sorted((v for v in verdicts if not v.mark.right), key=harm, reverse=True)[:most])
 
 
-def compare(a: Report, b: Report, changed: Sequence[tuple[str, str, str]] = ()) -> Comparison:
+def compare(
+    a: Report,
+    b: Report,
+    changed: Sequence[tuple[str, str, str]] = (),
+    language: Language = "en",
+) -> Comparison:
     """Two runs, question by question. Raises ExamError when they took different exams."""
     if a.exam_digest != b.exam_digest:
         raise ExamError(
@@ -172,7 +178,7 @@ def compare(a: Report, b: Report, changed: Sequence[tuple[str, str, str]] = ()) 
         right_b=right_b,
         asked=len(pairs),
         p_value=p,
-        sentence=compared(a.run, b.run, right_a, right_b, len(pairs), p),
+        sentence=compared(a.run, b.run, right_a, right_b, len(pairs), p, language),
     )
 
 
@@ -181,36 +187,56 @@ def _named(verdict: Verdict) -> str:
     return f"{before} / {verdict.asked.question}" if before else verdict.asked.question
 
 
-def gate(report: Report, previous: Report | None, allow_worse: float = 0.0) -> tuple[str, ...]:
+def gate(
+    report: Report,
+    previous: Report | None,
+    allow_worse: float = 0.0,
+    language: Language = "en",
+) -> tuple[str, ...]:
     """Why this run may not be released, in whole sentences; empty when it may.
 
     `allow_worse`: by how much the share of right answers may fall below the release in place,
     0 to 1. Where the two took different exams, the release in place must be among the report's
     candidates, under its run's name or as `previous release`.
     """
+    zh = language == "zh-TW"
+    missed = [v for v in report.verdicts if v.asked.must_pass and not v.mark.right]
+    invented = [v for v in report.verdicts if v.mark.facts_invented]
     reasons = [
-        f"A question that must pass is wrong: {_named(v)} ({v.mark.because or 'not right'})."
-        for v in report.verdicts
-        if v.asked.must_pass and not v.mark.right
+        f"「一定要答對」的題目答錯了：{_named(v)}（{reason(v.mark.because, language) or '不對'}）。"
+        if zh
+        else f"A question that must pass is wrong: {_named(v)} ({v.mark.because or 'not right'})."
+        for v in missed
     ]
     reasons += [
-        f"A fact is invented: {', '.join(v.mark.facts_invented)}, in the answer to {_named(v)}"
-        for v in report.verdicts
-        if v.mark.facts_invented
+        f"回答「{_named(v)}」時，捏造了 FAQ 沒有的事實："
+        f"{'、'.join(fact.partition(':')[2] for fact in v.mark.facts_invented)}。"
+        if zh
+        else f"A fact is invented: {', '.join(v.mark.facts_invented)}, in the answer to {_named(v)}"
+        for v in invented
     ]
     if not report.verdicts:
-        reasons.append(f"The run {report.run!r} was asked nothing: examine it first.")
+        reasons.append(
+            f"{report.run} 一題都沒考：請先考試。"
+            if zh
+            else f"The run {report.run!r} was asked nothing: examine it first."
+        )
     elif previous is not None:
-        reasons += _worse(report, previous, allow_worse)
+        reasons += _worse(report, previous, allow_worse, zh)
     return tuple(reasons)
 
 
-def _worse(report: Report, previous: Report, allow_worse: float) -> list[str]:
+def _worse(report: Report, previous: Report, allow_worse: float, zh: bool) -> list[str]:
     before = previous.candidates[0].overall if previous.candidates else None
     if previous.exam_digest != report.exam_digest:
         same = [c for c in report.candidates[1:] if c.name in (previous.run, PREVIOUS)]
         before = same[0].overall if same else None
     if before is None or not before.asked:
+        if zh:
+            return [
+                f"上線中的 {previous.run} 沒有考過這份考題，無法知道這個版本是不是變差了："
+                "請用同一份考題各考一次。"
+            ]
         return [
             f"The release in place, {previous.run!r}, was not examined on this exam, so nobody "
             "knows whether this run is worse: examine both on one exam."
@@ -219,6 +245,12 @@ def _worse(report: Report, previous: Report, allow_worse: float) -> list[str]:
     fall = before.right / before.asked - ours.right / ours.asked
     if fall <= allow_worse + 1e-12:
         return []
+    if zh:
+        return [
+            f"比上線中的 {previous.run} 差：{ours.asked} 題答對 {ours.right} 題，原本是 "
+            f"{before.asked} 題答對 {before.right} 題，少了 {fall:.1%}"
+            f"（最多可少 {allow_worse:.1%}）。"
+        ]
     return [
         f"It is worse than the release in place, {previous.run!r}: {ours.right} of {ours.asked} "
         f"right instead of {before.right} of {before.asked}, {fall:.1%} less where "

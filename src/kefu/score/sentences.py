@@ -59,15 +59,25 @@ def earned(candidates: Sequence[Candidate], language: Language = "en") -> str:
     )
 
 
-def compared(a: str, b: str, right_a: int, right_b: int, asked: int, p: float) -> str:
-    """Which of two runs is better, in English."""
+def compared(
+    a: str, b: str, right_a: int, right_b: int, asked: int, p: float, language: Language = "en"
+) -> str:
+    """Which of two runs is better."""
+    luck = _luck(p, language)
+    if language == "zh-TW":
+        if right_a == right_b:
+            return f"{b} 和 {a} 一樣好：{asked} 題各答對 {right_b} 題（{luck}）。"
+        word = "好" if right_b > right_a else "差"
+        sure = "差距不只是運氣" if p < SHOWN else "但差距可能只是運氣"
+        figures = f"{asked} 題答對 {right_b} 題，{a} 是 {right_a} 題"
+        return f"{b} 比 {a} {word}：{figures}，{sure}（{luck}）。"
     figures = f"{right_b} of {asked} right against {right_a}"
     if right_a == right_b:
-        return f"{b} is as good as {a}: {right_b} of {asked} right each ({_luck(p, 'en')})."
+        return f"{b} is as good as {a}: {right_b} of {asked} right each ({luck})."
     word = "better" if right_b > right_a else "worse"
     if p < SHOWN:
-        return f"{b} is {word} than {a}: {figures}, more than luck ({_luck(p, 'en')})."
-    return f"{b} looks {word} than {a}: {figures}, but that may be luck ({_luck(p, 'en')})."
+        return f"{b} is {word} than {a}: {figures}, more than luck ({luck})."
+    return f"{b} looks {word} than {a}: {figures}, but that may be luck ({luck})."
 
 
 def _luck(p: float, language: Language) -> str:

@@ -20,9 +20,9 @@ from fastapi.responses import PlainTextResponse, RedirectResponse, Response
 from ..background import FOLDER
 from ..serve import Guard
 from ..workspace import Workspace
-from .face import Face
-from .page import build
-from .words import LANGUAGES, preferred
+from .page import Page
+from .steps import lay_out
+from .words import LANGUAGES, Say, preferred
 
 LARGEST = 20 * 1024 * 1024
 """Bytes of an upload."""
@@ -63,9 +63,8 @@ def app(workspace: Workspace, password: str = "") -> Any:
         answer.headers["X-Content-Type-Options"] = "nosniff"
         return answer
 
-    made.add_middleware(
-        Guard, size=LARGEST + FRAME, seconds=SECONDS, origins=(), local=not password
-    )
+    most = LARGEST + FRAME
+    made.add_middleware(Guard, size=most, seconds=SECONDS, origins=(), local=not password)
 
     @made.get("/")
     def root(request: Request) -> Response:
@@ -73,17 +72,12 @@ def app(workspace: Workspace, password: str = "") -> Any:
         return RedirectResponse(f"/{language}/")
 
     for language in LANGUAGES:
+        with gr.Blocks(analytics_enabled=False, title=Say(language)("title")) as page:
+            lay_out(Page(workspace, language, page.load))
         gr.mount_gradio_app(
-            made,
-            build(Face(workspace, language)),
-            f"/{language}",
-            max_file_size=LARGEST,
-            allowed_paths=[str(workspace.root / "exports")],
-            ssr_mode=False,
-            footer_links=[],
-            theme=theme,
-            css=css,
-        )
+            made, page, f"/{language}", max_file_size=LARGEST, ssr_mode=False, footer_links=[],
+            allowed_paths=[str(workspace.root / "exports")], theme=theme, css=css,
+        )  # fmt: skip
     return made
 
 

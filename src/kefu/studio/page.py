@@ -1,187 +1,112 @@
-"""The page: eight steps from a file to a bot that is out. Layout and wiring only.
+"""What the steps of a page share: words, buttons, the chosen run, and the heavy work under way.
 
-A button is called in the page (`elem_id`) as in data/words.toml.
+Keeps nothing: all state lies in the workspace, so another tab, or the same one tomorrow, shows
+the same. A button is called in the page (`elem_id`) as in data/words.toml.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import gradio as gr
 
-from .desk import COLUMNS
-from .face import Face, go
-from .words import LANGUAGES
+from .. import background, jobs
+from ..errors import KefuError
+from ..score import Language
+from ..workspace import Workspace
+from .words import Say
 
-FILES = [".csv", ".tsv", ".xlsx", ".xlsm", ".json", ".jsonl", ".md", ".txt"]
-DIAL = ("quick", "normal", "thorough")
-FORMS = ("zip", "adapter", "merged", "gguf", "ollama")
-SCROLL = "() => document.getElementById('findings')?.scrollIntoView({behavior: 'smooth'})"
-TABLE: dict[str, Any] = {"type": "array", "interactive": True, "wrap": True, "max_height": 520}
-ONE: dict[str, Any] = {"concurrency_id": "bot", "concurrency_limit": 1}
+PLACES = {"train": 4, "eval": 5, "export": 8}
+"""The step on which each kind of heavy work is watched."""
+Work = Callable[..., Any]
 
 
-def build(face: Face) -> Any:
-    """The page in the face's language."""
-    say = face.say
+def go(place: int) -> Any:
+    """To another step of the page, 1 to 8."""
+    return gr.Walkthrough(selected=place)
 
-    def button(key: str, first: bool = False, **more: Any) -> Any:
+
+class Page:
+    """One page in one language: to be made in its Blocks, at the top; `load` is its opening."""
+
+    def __init__(self, workspace: Workspace, language: Language, load: Any) -> None:
+        self.workspace, self.say, self.load = workspace, Say(language), load
+        self.draw = self.say.picture
+        gr.HTML(self.draw("top"))
+        self.clock, self.begun = gr.Timer(1, active=False), gr.State(0)
+        with gr.Row(visible=False, elem_id="trained") as self.bar:
+            self.run = gr.Dropdown([], label=self.say("version"), min_width=300, elem_id="run")
+            jumps = [self.button(f"step{place}", size="sm", min_width=70) for place in (5, 6, 7, 8)]
+        self.steps = gr.Walkthrough(selected=1)
+        for place, jump in enumerate(jumps, start=5):
+            self.leads(jump, place)
+        self._live: list[tuple[list[Any], Callable[[jobs.Progress], Sequence[Any]]]] = []
+
+    def step(self, place: int, lead: str) -> Any:
+        """A step of the walk, to be laid out in a `with`."""
+        with gr.Step(self.say(f"step{place}"), id=place) as made:
+            gr.Markdown(self.say(lead))
+        return made
+
+    def button(self, key: str, first: bool = False, **more: Any) -> Any:
+        """A button; the `first` of its step stands out."""
         more.setdefault("elem_id", key)
-        return gr.Button(say(key), variant="primary" if first else "secondary", **more)
+        return gr.Button(self.say(key), variant="primary" if first else "secondary", **more)
 
-    def version() -> Any:
-        return gr.Dropdown([], label=say("version"), scale=3)
+    def on(self, event: Any, work: Work, given: Any = None, shown: Any = None, **more: Any) -> Any:
+        """`work` at `event`; what a person can mend is shown with its remedy, nothing is lost."""
 
-    def on(event: Any, work: Any, given: Any, shown: Any, **more: Any) -> Any:
-        return event(face.told(work), given, shown, **more)
+        def told(*given: Any) -> Any:
+            try:
+                return work(*given)
+            except KefuError as error:
+                gr.Warning(self.draw("error", error), None)
+                return gr.skip()
 
-    other = next(x for x in LANGUAGES if x != say.language)
-    with gr.Blocks(analytics_enabled=False, title=say("title")) as page:
-        gr.HTML(say.picture("top", other))
-        clock = gr.Timer(1, active=False)
-        with gr.Walkthrough(selected=0) as steps:
-            with gr.Step(say("step1"), id=0):
-                gr.Markdown(say("file_lead"))
-                label = say("file_drop")
-                upload = gr.File(label=label, file_types=FILES, elem_id="upload", height=190)
-                with gr.Row():
-                    sample = button("file_sample")
-                    again = gr.Button(visible=False, elem_id="file_go_on")
-                with gr.Row(visible=False) as shortcuts:
-                    gr.Markdown(say("file_jump"))
-                    later = ("step5", "step6", "step7", "step8")
-                    jumps = [button(key, size="sm", min_width=70) for key in later]
-                with gr.Column(visible=False) as below:
-                    findings = gr.HTML(elem_id="findings")
-                    gr.Markdown(say("table_lead"))
-                    heads = [say(f"col_{c}") for c in COLUMNS]
-                    widths: list[str | int] = [110, 200, 330, 240, 85, 85]
-                    table = gr.Dataframe(
-                        headers=heads, column_widths=widths, static_columns=[0],
-                        elem_id="table", **TABLE,
-                    )  # fmt: skip
-                    with gr.Row():
-                        save, to_wordings = button("table_save"), button("table_next", True)
-            with gr.Step(say("step2"), id=1):
-                gr.Markdown(say("word_lead"))
-                none = gr.HTML()
-                heads, widths = (
-                    [say("word_keep"), say("word_new"), say("col_question")],
-                    [95, 420, 535],
-                )
-                words = gr.Dataframe(
-                    headers=heads, column_widths=widths, static_columns=[2],
-                    datatype=["bool", "str", "str"], elem_id="words", **TABLE,
-                )  # fmt: skip
-                with gr.Row():
-                    skip, accept = button("word_skip"), button("word_accept", True)
-            with gr.Step(say("step3"), id=2):
-                gr.Markdown(say("plan_lead"))
-                usual = face.workspace.settings().thorough
-                choices = [(say(d), d) for d in DIAL]
-                dial = gr.Radio(choices, value=usual, show_label=False, elem_id="dial")
-                plan = gr.HTML(elem_id="plan")
-                with gr.Accordion(say("plan_all"), open=False, elem_id="numbers"):
-                    numbers = gr.HTML()
-                with gr.Accordion(say("plan_more"), open=False), gr.Row():
-                    name = gr.Textbox(label=say("plan_name"))
-                    count = gr.Number(0, label=say("plan_steps"), precision=0, minimum=0)
-                start = button("plan_start", True)
-            with gr.Step(say("step4"), id=3):
-                gr.Markdown(say("train_lead"))
-                live = gr.HTML(elem_id="live")
-                chart = gr.LinePlot(x="step", y="loss", height=260, show_label=False)
-                gr.Markdown(say("train_chart"))
-                with gr.Row():
-                    stop = button("train_stop", visible=False)
-                    resume = button("train_resume", True, visible=False)
-                    to_exam = button("train_exam", True, visible=False)
-            with gr.Step(say("step5"), id=4):
-                gr.Markdown(say("exam_lead"))
-                with gr.Row(equal_height=True):
-                    examinee, examine = version(), button("exam_start", True)
-                exam = gr.HTML(elem_id="exam")
-                exam_stop = button("train_stop", visible=False, elem_id="exam_stop")
-                report = gr.HTML(elem_id="report")
-                to_two = button("exam_next", True)
-            with gr.Step(say("step6"), id=5):
-                gr.Markdown(say("two_lead"))
-                with gr.Row():
-                    a, b = version(), version()
-                blind = gr.Checkbox(True, label=say("two_blind"))
-                hint = say("question_eg")
-                asked_both = gr.Textbox(label=say("question"), placeholder=hint, elem_id="ask-both")
-                ask_both = button("two_ask", True)
-                answers = gr.HTML(elem_id="answers")
-                pair, tally = gr.State(), gr.State({})
-                with gr.Row(visible=False) as votes:
-                    sides = [
-                        (button(f"two_{x}"), i) for x, i in (("left", 0), ("same", 2), ("right", 1))
-                    ]
-                compare = button("two_exam")
-                difference = gr.HTML(elem_id="difference")
-                to_chat = button("two_next")
-            with gr.Step(say("step7"), id=6):
-                gr.Markdown(say("chat_lead"))
-                talker = version()
-                chat = gr.Chatbot(height=380, show_label=False, elem_id="chat", buttons=[])
-                turns = gr.State([])
-                with gr.Row(equal_height=True):
-                    asked = gr.Textbox(show_label=False, placeholder=hint, scale=4, elem_id="asked")
-                    send = button("chat_send", True)
-                with gr.Row():
-                    anew, to_live = button("chat_new"), button("chat_next")
-            with gr.Step(say("step8"), id=7):
-                gr.Markdown(say("live_lead"))
-                packed = version()
-                out = gr.HTML(elem_id="out")
-                with gr.Row():
-                    back, release = button("live_back"), button("live_release", True)
-                form = gr.Radio(
-                    [(say(f"form_{f}"), f) for f in FORMS], value="zip", label=say("live_form")
-                )
-                export = button("live_export")
-                packing = gr.HTML(elem_id="packing")
-                get = gr.DownloadButton(say("live_get"), visible=False, elem_id="get")
+        return event(told, given, shown, **more)
 
-        shown = [findings, table, below]
-        told = [live, chart, stop, resume, to_exam, exam, exam_stop, packing, get]
-        lists = [examinee, a, b, talker, packed]
-        begun = [steps, clock, *told]
-        planned = [steps, name, plan, numbers]
-        uploaded = on(upload.upload, face.uploaded, upload, shown)
-        uploaded.then(lambda: None, None, upload, js=SCROLL)
-        on(sample.click, face.sampled, None, shown)
-        on(again.click, face.table, None, shown)
-        on(save.click, face.saved, table, shown)
-        on(to_wordings.click, face.to_wordings, table, [*shown, steps, words, none])
-        on(accept.click, face.to_plan, [dial, words], planned)
-        on(skip.click, face.to_plan, dial, planned)
-        for turned in (dial.input, count.change):
-            on(turned, face.planned, [dial, count], [plan, numbers])
-        on(start.click, face.train, [dial, count, name], begun)
-        for end in (stop, exam_stop):
-            on(end.click, face.stop, None, None)
-        on(resume.click, face.resume, None, begun)
-        on(clock.tick, face.beat, None, [*told, report, *lists, clock], show_progress="hidden")
-        on(to_exam.click, partial(face.examine, None), None, [*begun, report])
-        on(examine.click, face.examine, examinee, [*begun, report])
-        on(examinee.change, face.report, examinee, report)
-        for asks in (ask_both.click, asked_both.submit):
-            on(asks, face.both, [a, b, asked_both, blind], [answers, pair, votes], **ONE)
-        for side, place in sides:
-            on(side.click, partial(face.chose, place), [pair, tally], [answers, tally, votes])
-        on(compare.click, face.exams, [a, b], difference)
-        for asks in (send.click, asked.submit):
-            on(asks, face.chat, [talker, asked, chat, turns], [chat, turns, asked], **ONE)
-        for clear in (anew.click, chat.clear):
-            on(clear, lambda: ([], []), None, [chat, turns])
-        on(release.click, face.release, packed, out)
-        on(back.click, face.back, None, out)
-        on(export.click, face.export, [packed, form], begun)
-        moves = ((to_two, 5), (to_chat, 6), (to_live, 7), *zip(jumps, (4, 5, 6, 7), strict=True))
-        for move, place in moves:
-            on(move.click, partial(go, place), None, steps)
-        on(page.load, face.opened, None, [again, steps, clock, *told, *lists, out, shortcuts])
-    return page
+    def leads(self, button: Any, place: int) -> None:
+        """`button` leads to a step."""
+        self.on(button.click, partial(go, place), None, self.steps)
+
+    # --- heavy work ------------------------------------------------------------------
+
+    def begins(self, event: Any, work: Callable[..., background.Job], given: Any = None) -> None:
+        """At `event` heavy work begins, and the page goes where it is watched."""
+
+        def begin(*given: Any) -> Sequence[Any]:
+            job = work(*given)
+            return go(PLACES[job.kind]), job.born
+
+        self.on(event, begin, given, [self.steps, self.begun])
+
+    def watch(self, shown: list[Any], draw: Callable[[jobs.Progress], Sequence[Any]]) -> None:
+        """`draw` gives what is `shown` of the heavy work: while it goes on, and at the opening."""
+        self._live.append((shown, draw))
+
+    def end(self) -> None:
+        """To be called when all steps are laid out."""
+
+        def look() -> Sequence[Any]:
+            at = jobs.progress(self.workspace)
+            live = [part for _, draw in self._live for part in draw(at)]
+            if at.busy:
+                return gr.Timer(active=True), gr.skip(), gr.skip(), *live
+            runs = gr.Dropdown(choices=list(at.trained), value=at.run)
+            return gr.Timer(active=False), runs, gr.Row(visible=bool(at.trained)), *live
+
+        def where() -> Any:
+            at = jobs.progress(self.workspace)
+            return go(PLACES[at.job.kind] if at.busy or at.halted else 1)
+
+        shown = [
+            self.clock,
+            self.run,
+            self.bar,
+            *(part for parts, _ in self._live for part in parts),
+        ]
+        for event in (self.load, self.clock.tick, self.begun.change):
+            self.on(event, look, None, shown, show_progress="hidden")
+        self.on(self.load, where, None, self.steps)
