@@ -235,6 +235,30 @@ def test_a_run_that_breaks_while_it_is_served_costs_the_others_nothing(many: Man
     assert said == many.own["anna"][0].text
 
 
+def test_while_a_run_is_loaded_the_others_answer(many: Many, tmp_path: Path) -> None:
+    large = shop(tmp_path, many.root / "base", "dora", 4, "verbatim")
+    rows = [json.dumps({"question": f"第 {i} 題？", "answer": None}) for i in range(5000)]
+    text = large.file("examples.jsonl").read_text() + "\n".join(rows) + "\n"
+    write_text(large.file("examples.jsonl"), text)
+    engine = Engine(many.runs["ben"].path, large.path)
+    engine.start()
+    try:
+        engine.ask(QUESTIONS[0]).result(120)  # ben is there
+        waits, away = [], engine.ask(QUESTIONS[0], model="dora")
+        begun = time.monotonic()
+        while not away.done() and time.monotonic() < begun + 120:
+            at = time.monotonic()
+            told = engine.ask(QUESTIONS[0], model="ben").result(120)
+            assert told.reply.text == many.own["ben"][0].text  # by its own adapter, all the while
+            waits.append(time.monotonic() - at)
+        took = time.monotonic() - begun
+        assert away.result().reply.text == "dora：滿千免運。"
+        assert set(engine.held.names) == {"ben", "dora"}
+        assert len(waits) > 5 and max(waits) < took / 2
+    finally:
+        engine.close()
+
+
 def test_turns_go_round_so_that_a_busy_line_keeps_no_other_waiting() -> None:
     turns: Turns[int] = Turns(5)
     for number in range(5):

@@ -27,7 +27,8 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from ..asked import Log
-from .engine import MOST, Busy, Down, Engine, Told
+from .child import Told
+from .engine import MOST, Busy, Down, Engine
 from .guard import Guard
 from .keys import Keys, Rate
 from .llama import LlamaEngine

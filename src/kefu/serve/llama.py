@@ -25,7 +25,8 @@ from ..export import Llama, check_name, opened
 from ..prompt import Prompt
 from ..records import Plan, Reply, Turn
 from ..workspace import RunFolder
-from .engine import MOST, Busy, Down, Held, Told, Waiting
+from .child import Held, Told
+from .engine import MOST, Busy, Down, Waiting
 
 SLOTS, ROOM = 8, 2048
 """Sequences that llama.cpp generates side by side, and tokens that each may have."""
