@@ -76,7 +76,10 @@ def main() -> None:
                         flush=True,
                     )
                     for row in rows:
-                        if not (row.same or row.near):
+                        if row.near:
+                            sure = row.confidence_run, row.confidence_export
+                            print(f"    {row.question!r}: sure by {sure[0]} and {sure[1]}")
+                        elif not row.same:
                             print(f"    {row.question!r}: {row.export!r}, not {row.run!r}")
 
 
