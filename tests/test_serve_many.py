@@ -23,6 +23,7 @@ from transformers import AutoModelForCausalLM
 import export_runs
 from kefu.asked import Log
 from kefu.bot import Bot, Shelf
+from kefu.bot import engine as bot_engine
 from kefu.cli import cli
 from kefu.errors import RunError
 from kefu.records import Example, Origin, Pair, Reply
@@ -257,6 +258,38 @@ def test_while_a_run_is_loaded_the_others_answer(many: Many, tmp_path: Path) -> 
         assert len(waits) > 5 and max(waits) < took / 2
     finally:
         engine.close()
+
+
+def test_states_are_made_once_and_only_for_the_adapter_that_they_are_of(
+    many: Many, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes: list[int] = []
+    real = bot_engine.last_states
+    monkeypatch.setattr(
+        bot_engine, "last_states", lambda m, s, d: passes.append(len(s)) or real(m, s, d)
+    )
+
+    def states() -> tuple[torch.Tensor, bool]:
+        """The states of ben's wordings, and whether the model was asked for several at a time."""
+        passes.clear()
+        bot = Shelf({"ben": many.runs["ben"]}, states=tmp_path).take("ben")
+        assert bot._weigher is not None
+        return bot._weigher.memory.states, max(passes) > 1
+
+    first, made = states()
+    again, anew = states()
+    assert made and not anew and torch.equal(first, again)
+    (file,) = tmp_path.glob("*.safetensors")
+    file.write_bytes(b"torn")
+    assert states()[1]
+    weights = many.runs["ben"].adapter / "adapter_model.safetensors"
+    whole = weights.read_bytes()
+    save_file({n: 2 * t for n, t in load_file(weights).items()}, weights)
+    try:
+        other, anew = states()
+        assert anew and not torch.allclose(first, other)
+    finally:
+        weights.write_bytes(whole)
 
 
 def test_turns_go_round_so_that_a_busy_line_keeps_no_other_waiting() -> None:

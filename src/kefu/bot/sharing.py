@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
-
-import torch
 
 from ..plan import probe
 from ..prompt import Prompt
@@ -19,14 +18,12 @@ from ..weights import WEIGHTS, Adapter, Adapters, tokenizer_of
 from ..workspace import RunFolder, check_one_base
 from .bot import Bot
 from .engine import Engine
+from .loading import Loading
 
 SHARE = 0.5
 """Of the memory that is free once the base is loaded, for what the runs need beside it."""
 RECORDS = 40
 """So many times the bytes of its text a run's FAQ takes as index, trie and records, about."""
-SLICE = 16
-"""Sequences for which a run that is being loaded has the model at one time: about one pass on a
-processor, after which the others may answer."""
 
 
 def over(folder: RunFolder, model: Any, prompt: Prompt, device: str) -> Bot:
@@ -49,25 +46,6 @@ class _Turn:
         self._taken.release()
 
 
-class _Sliced(Engine):
-    """The model for a run that is loaded while others answer: it has it for a slice at a time."""
-
-    def __init__(self, engine: Engine, use: Callable[[], AbstractContextManager[None]]) -> None:
-        super().__init__(engine.model, engine.device)
-        self._use = use
-
-    def hidden(self, sequences: Sequence[Sequence[int]]) -> torch.Tensor:
-        found = []
-        for start in range(0, len(sequences), SLICE):
-            with self._use():
-                found.append(super().hidden(sequences[start : start + SLICE]))
-        return torch.cat(found)
-
-    def logits(self, hidden: torch.Tensor, tokens: Sequence[int]) -> torch.Tensor:
-        with self._use():
-            return super().logits(hidden, tokens)
-
-
 @dataclass(frozen=True, slots=True)
 class _Held:
     bot: Bot
@@ -84,7 +62,8 @@ class Shelf:
     last is always kept. Raises RunError for runs on different bases.
 
     One thread may `load` the next run while another one answers by those that are loaded, in
-    `using`; the first run brings the base, and is to be loaded before.
+    `using`; the first run brings the base, and is to be loaded before. In the folder `states` is
+    kept what is costly to make anew, for another Shelf too.
     """
 
     def __init__(
@@ -93,10 +72,12 @@ class Shelf:
         *,
         mode: Mode | None = None,
         bound: int | None = None,
+        states: Path | None = None,
     ) -> None:
         if len(folders) > 1:
             check_one_base(folders.values())
         self.folders, self.mode, self.bound = dict(folders), mode, bound
+        self.states = states
         self.loads = 0
         """How often a run was loaded."""
         self._held: OrderedDict[str, _Held] = OrderedDict()
@@ -137,13 +118,11 @@ class Shelf:
         adapter: Adapter | None = None
         if len(self.folders) == 1:
             bot = Bot.open(folder, mode=self.mode)
-            bot.answer("…")  # the first question pays for what is made once
         elif self._adapters is None:
             bot, adapter = self._first(folder)
-            bot.answer("…")
-            _weigh_once(bot)
         else:
             bot, adapter = self._next(folder, self._adapters)
+        self._make_ready(bot, folder.adapter / WEIGHTS, adapter)
         size = adapter.bytes + _bytes(bot) if adapter is not None else 0
         with self._turn:
             self.loads += 1
@@ -158,9 +137,10 @@ class Shelf:
             self._adapters.put_on(held.adapter)
         return held.bot
 
-    def keep(self, name: str, bot: Bot) -> None:
-        """A bot whose model is not torch's, and which is never dropped: of one run only."""
-        bot.answer("…")
+    def keep(self, name: str, bot: Bot, of: Path) -> None:
+        """A bot whose model is not torch's but of the file `of`, and which is never dropped: of one
+        run only."""
+        self._make_ready(bot, of, None)
         self._held[name] = _Held(bot, None, 0)
 
     def _first(self, folder: RunFolder) -> tuple[Bot, Adapter]:
@@ -174,7 +154,7 @@ class Shelf:
         return bot, self._adapters.first
 
     def _next(self, folder: RunFolder, adapters: Adapters) -> tuple[Bot, Adapter]:
-        """A run on the base that is there. It has the model for moments only."""
+        """A run on the base that is there."""
         folder.check_finished()
         plan, pairs = folder.plan(), folder.faq().pairs
         words = _words(folder)
@@ -193,31 +173,37 @@ class Shelf:
                 self._make_room((folder.adapter / WEIGHTS).stat().st_size)
             adapter = adapters.read(folder.adapter)
 
+        bot = Bot(folder, plan, pairs, self._engine, prompt)
+        bot.mode = self.mode or bot.mode
+        return bot, adapter
+
+    def _make_ready(self, bot: Bot, of: Path, adapter: Adapter | None) -> None:
+        """Makes now what is made once: the states, the trie, the index. A run on a base that is
+        there already has the model for moments only; one that came alone then answers once."""
+
         @contextmanager
         def use() -> Iterator[None]:
             with self._turn:
-                adapters.put_on(adapter)
+                if self._adapters is not None and adapter is not None:
+                    self._adapters.put_on(adapter)
                 yield
 
-        bot = Bot(folder, plan, pairs, _Sliced(self._engine, use), prompt)
-        bot.mode = self.mode or bot.mode
-        _weigh_once(bot)
-        bot.engine = self._engine
-        if bot._weigher is not None:
-            bot._weigher.engine = self._engine
-        return bot, adapter
+        first = adapter is None or self._adapters is None or adapter is self._adapters.first
+        if not bot.streams:
+            model = bot.engine
+            bot.engine = Loading(model, of, self.states, use)
+            bot._weigh(["…"], [bot.prompt.ids("…")])
+            bot.engine = model
+            if bot._weigher is not None:
+                bot._weigher.engine = model
+        if first:
+            bot.answer("…")
 
     def _make_room(self, needed: int, keep: int = 0) -> None:
         """Drops what was not taken for the longest time."""
         assert self.bound is not None
         while len(self._held) > keep and self.bytes + needed > self.bound:
             self._held.popitem(last=False)
-
-
-def _weigh_once(bot: Bot) -> None:
-    """Makes the states and the trie now, so that they are counted."""
-    if not bot.streams:
-        bot._weigh(["…"], [bot.prompt.ids("…")])
 
 
 def _bytes(bot: Bot) -> int:

@@ -136,15 +136,17 @@ def work(
     mode: Mode | None,
     gguf: Path | None,
     bound: int | None,
+    states: Path,
 ) -> None:
     """The child: tells "" when it is ready, or the fault. Then, for each batch that it is sent
     (name of the run, questions), `Later`; or `Held`, pieces of streams (place, text), and in the
-    end a list of replies or the fault. At any time it tells what is `Loaded`."""
+    end a list of replies or the fault. At any time it tells what is `Loaded`. What it keeps in the
+    folder `states` is there for the next child."""
     for name in (signal.SIGINT, signal.SIGTERM):  # the server drains, then closes the pipe
         signal.signal(name, signal.SIG_IGN)
     with ExitStack() as stack:
         try:
-            bots = _bots(runs, mode, gguf, bound, stack)
+            bots = _bots(runs, mode, gguf, bound, states, stack)
             bots.take(next(iter(runs)))
         except KefuError as error:
             with suppress(OSError):
@@ -185,11 +187,13 @@ def _bots(
     mode: Mode | None,
     gguf: Path | None,
     bound: int | None,
+    states: Path,
     stack: ExitStack,
 ) -> Shelf:
     from ..bot import Bot, Shelf
 
-    bots = Shelf({name: RunFolder(path) for name, path in runs.items()}, mode=mode, bound=bound)
+    folders = {name: RunFolder(path) for name, path in runs.items()}
+    bots = Shelf(folders, mode=mode, bound=bound, states=states)
     if gguf is not None:
         from ..export import answering
 
@@ -197,7 +201,7 @@ def _bots(
         model = stack.enter_context(answering(folder, gguf))
         bot = Bot(folder, folder.plan(), folder.faq().pairs, model, model.prompt)
         bot.mode = mode or bot.mode
-        bots.keep(name, bot)
+        bots.keep(name, bot, gguf)
     return bots
 
 

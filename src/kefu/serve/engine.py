@@ -19,6 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from ..errors import KefuError, RunError
@@ -104,6 +105,7 @@ class Engine:
         """What waits for its run to be loaded."""
         self._due: deque[tuple[str, list[Waiting]]] = deque()
         """What waited so, and comes next."""
+        self._states = TemporaryDirectory(prefix="kefu-states-")
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="kefu-engine", daemon=True)
         self._child: multiprocessing.process.BaseProcess | None = None
@@ -129,6 +131,7 @@ class Engine:
         self._closing.set()
         if self._thread.is_alive():
             self._thread.join(timeout=10)
+        self._states.cleanup()
 
     def ask(
         self,
@@ -171,7 +174,7 @@ class Engine:
             mine, other = processes.Pipe()
             self._child = processes.Process(
                 target=work,
-                args=(other, self.runs, self.mode, self.gguf, self.bound),
+                args=(other, self.runs, self.mode, self.gguf, self.bound, Path(self._states.name)),
                 daemon=True,
             )
             self._child.start()
