@@ -4,6 +4,8 @@ does, in bounded memory, and no run is kept waiting by another that is asked mor
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sqlite3
 import threading
 import time
@@ -28,6 +30,7 @@ from kefu.cli import cli
 from kefu.errors import RunError
 from kefu.records import Example, Origin, Pair, Reply
 from kefu.serve import Engine, Keys, Limits, app
+from kefu.serve.engine import Down
 from kefu.serve.turns import Full, Turns
 from kefu.workspace import RunFolder, dump, write_json, write_text
 
@@ -236,11 +239,39 @@ def test_a_run_that_breaks_while_it_is_served_costs_the_others_nothing(many: Man
     assert said == many.own["anna"][0].text
 
 
-def test_while_a_run_is_loaded_the_others_answer(many: Many, tmp_path: Path) -> None:
-    large = shop(tmp_path, many.root / "base", "dora", 4, "verbatim")
+@pytest.fixture(scope="module")
+def large(many: Many, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A run on the same base that takes seconds to load."""
+    run = shop(tmp_path_factory.mktemp("large"), many.root / "base", "dora", 4, "verbatim")
     rows = [json.dumps({"question": f"第 {i} 題？", "answer": None}) for i in range(5000)]
-    text = large.file("examples.jsonl").read_text() + "\n".join(rows) + "\n"
-    write_text(large.file("examples.jsonl"), text)
+    text = run.file("examples.jsonl").read_text() + "\n".join(rows) + "\n"
+    write_text(run.file("examples.jsonl"), text)
+    return run
+
+
+def test_an_engine_that_dies_while_it_loads_a_run_leaves_nobody_waiting(
+    many: Many, large: RunFolder
+) -> None:
+    engine = Engine(many.runs["ben"].path, large.path)
+    engine.start()
+    try:
+        engine.ask(QUESTIONS[0]).result(120)
+        away = engine.ask(QUESTIONS[0], model="dora")
+        end = time.monotonic() + 30
+        while not away.running() and time.monotonic() < end:
+            time.sleep(0.05)
+        time.sleep(0.3)
+        assert engine.pid
+        os.kill(engine.pid, signal.SIGKILL)
+        with pytest.raises(Down):
+            away.result(60)
+        assert engine.ask(QUESTIONS[0]).result(120).reply.text == many.own["ben"][0].text
+        assert engine.restarts == 1 and engine.waiting == 0
+    finally:
+        engine.close()
+
+
+def test_while_a_run_is_loaded_the_others_answer(many: Many, large: RunFolder) -> None:
     engine = Engine(many.runs["ben"].path, large.path)
     engine.start()
     try:
