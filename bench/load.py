@@ -8,8 +8,8 @@ whether every question that was answered or refused by 503 stands in the log.
 
 `python bench/load.py WORKSPACE RUN --gguf FILE`: the same over llama.cpp where it writes freely,
 and by turns bare llama.cpp (xllamacpp's own server on the same file, without kefu) on the same
-questions with as many sequences side by side: generated tokens a second of both, in turns of a
-minute at most. Needs wrk.
+questions with as many sequences side by side: generated tokens a second, and a second of processor
+time, of both, in turns of a minute at most. Needs wrk.
 """
 
 from __future__ import annotations
@@ -191,7 +191,7 @@ def main() -> None:
         script.flush()
         with kefu(given.workspace, given.run, *words) as (url, pid):
             if given.gguf:
-                by_turns(given, url, script.name)
+                by_turns(given, url, pid, script.name)
             watch = Watch(url, pid, bodies)
             tell("kefu", wrk(url, script.name, given.connections, given.seconds))
             watch.end()
@@ -251,20 +251,33 @@ def quiet(url: str) -> None:
         time.sleep(15)
 
 
-def by_turns(given: argparse.Namespace, url: str, script: str) -> None:
+def by_turns(given: argparse.Namespace, url: str, pid: int, script: str) -> None:
     """kefu and bare llama.cpp, the other one idle meanwhile."""
-    ratios = []
+    rates: dict[str, list[float]] = {"second": [], "processor second": []}
     with opened(given.gguf, slots=SLOTS, context=SLOTS * ROOM) as llama:
+        bare = next(p for p in psutil.Process().children() if "xllamacpp" in " ".join(p.cmdline()))
         for _ in range(TURNS):
-            rates = []
-            for who, at in (("bare llama.cpp", llama.address), ("kefu", url)):
+            for who, at, top in (
+                ("bare llama.cpp", llama.address, bare),
+                ("kefu", url, psutil.Process(pid)),
+            ):
+                before = spent(top)
                 told = wrk(at, script, given.connections, min(TURN, given.seconds))
+                used = spent(top) - before
                 quiet(url)
                 tell(who, told)
-                rates.append(told["tokens"] / told["seconds"])
-            ratios.append(rates[1] / max(rates[0], 1e-9))
-    told = ", ".join(f"{r:.3f}" for r in ratios)
-    print(f"tokens a second, kefu / bare llama.cpp: {told}; median {statistics.median(ratios):.3f}")
+                rates["second"].append(told["tokens"] / told["seconds"])
+                rates["processor second"].append(told["tokens"] / used)
+    for of, found in rates.items():
+        ratios = [k / max(b, 1e-9) for b, k in zip(found[::2], found[1::2], strict=True)]
+        told = ", ".join(f"{r:.3f}" for r in ratios)
+        print(f"tokens a {of}, kefu / bare: {told}; median {statistics.median(ratios):.3f}")
+
+
+def spent(top: psutil.Process) -> float:
+    """Processor seconds of a process and all that it has started: other work does not change it."""
+    times = [p.cpu_times() for p in (top, *top.children(recursive=True))]
+    return sum(t.user + t.system for t in times)
 
 
 if __name__ == "__main__":
