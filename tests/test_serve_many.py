@@ -323,6 +323,21 @@ def test_states_are_made_once_and_only_for_the_adapter_that_they_are_of(
         weights.write_bytes(whole)
 
 
+def test_a_question_whose_turn_never_comes_is_told_to_come_later(
+    many: Many, tmp_path: Path
+) -> None:
+    idle = Engine(many.runs["ben"].path)  # never started: nothing is answered
+    made = app(idle, Log(tmp_path / "log.sqlite"), Limits(answer=0.3), Keys(tmp_path / "keys.json"))
+    body = {"messages": [{"role": "user", "content": QUESTIONS[0]}]}
+    for stream in (False, True):
+        said = TestClient(made, base_url="http://127.0.0.1:8000").post(
+            CHAT, json={**body, "stream": stream}
+        )
+        assert said.status_code == 429 and int(said.headers["retry-after"]) > 0
+        assert said.json()["error"]["type"] == "rate_limit_error"
+    assert "failed" not in TestClient(made, base_url="http://127.0.0.1:8000").get("/metrics").text
+
+
 def test_turns_go_round_so_that_a_busy_line_keeps_no_other_waiting() -> None:
     turns: Turns[int] = Turns(5)
     for number in range(5):
