@@ -2,11 +2,14 @@
 
 `python bench/load.py WORKSPACE RUN --seconds 600`: what came of the questions (by status), the
 latency of an answer, the time to the first token of streams that a probe asks meanwhile, and the
-memory of the server and its child after the first minute, each minute since, and at most.
+memory of the server and its child after the first minute, each minute since, and at most. Then the
+engine is killed under the same load: what the askers got, how soon the server was ready again, and
+whether every question that was answered or refused by 503 stands in the log.
 
 `python bench/load.py WORKSPACE RUN --gguf FILE`: the same over llama.cpp where it writes freely,
 and by turns bare llama.cpp (xllamacpp's own server on the same file, without kefu) on the same
-questions with as many sequences side by side: generated tokens a second of both. Needs wrk.
+questions with as many sequences side by side: generated tokens a second, and a second of processor
+time, of both, in turns of a minute at most. Needs wrk.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import os
 import re
 import shutil
 import socket
+import sqlite3
 import statistics
 import subprocess
 import sys
@@ -24,28 +28,32 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
 
+from kefu.asked import PLACE
 from kefu.export import opened
 from kefu.serve.llama import ROOM, SLOTS
 
 CHAT = "/v1/chat/completions"
 TURNS = 2
 """How often kefu and bare llama.cpp take turns."""
+TURN = 60
+"""Seconds of a turn at most, and of the load under which the engine is killed."""
 SCRIPT = """
 wrk.method = "POST"
 wrk.headers["Content-Type"] = "application/json"
 local asked, at, threads = {%s}, 0, {}
-seen, tokens = {}, 0
+seen, tokens, shaped = {}, 0, 0
 function setup(thread) table.insert(threads, thread) end
 function request() at = at %% #asked + 1; return wrk.format(nil, nil, nil, asked[at]) end
 function response(status, headers, body)
   seen[status] = (seen[status] or 0) + 1
+  if string.match(body, '^{"error":{"message":".-","type":".-",') then shaped = shaped + 1 end
   tokens = tokens + (tonumber(string.match(body, '"completion_tokens": ?(%%d+)')) or 0)
 end
 function done(all, latency)
@@ -54,10 +62,10 @@ function done(all, latency)
   for code, count in pairs(threads[1]:get("seen")) do
     table.insert(codes, string.format('"%%d": %%d', code, count))
   end
-  io.write(string.format('RESULT {"seconds": %%f, "tokens": %%d, "lost": %%d, "p50": %%f, '
-    .. '"p95": %%f, "p99": %%f, "codes": {%%s}}\\n', all.duration / 1e6, threads[1]:get("tokens"),
-    lost, latency:percentile(50) / 1e6, latency:percentile(95) / 1e6, latency:percentile(99) / 1e6,
-    table.concat(codes, ", ")))
+  io.write(string.format('RESULT {"seconds": %%f, "tokens": %%d, "lost": %%d, "shaped": %%d, '
+    .. '"p50": %%f, "p95": %%f, "p99": %%f, "codes": {%%s}}\\n', all.duration / 1e6,
+    threads[1]:get("tokens"), lost, threads[1]:get("shaped"), latency:percentile(50) / 1e6,
+    latency:percentile(95) / 1e6, latency:percentile(99) / 1e6, table.concat(codes, ", ")))
 end
 """
 
@@ -183,14 +191,51 @@ def main() -> None:
         script.flush()
         with kefu(given.workspace, given.run, *words) as (url, pid):
             if given.gguf:
-                by_turns(given, url, script.name)
+                by_turns(given, url, pid, script.name)
             watch = Watch(url, pid, bodies)
             tell("kefu", wrk(url, script.name, given.connections, given.seconds))
             watch.end()
             watch.tell()
+            killed(given, url, pid, script.name)
             lines = httpx.get(f"{url}/metrics").text.splitlines()
             kept = [x for x in lines if re.match(r"kefu_(questions_total|engine_restarts)", x)]
             print(*kept, sep="\n")
+
+
+def killed(given: argparse.Namespace, url: str, pid: int, script: str) -> None:
+    """The process that holds the model is killed under load."""
+    quiet(url)
+    before, again = rows(given.workspace), [0.0]
+
+    def kill() -> None:
+        time.sleep(TURN / 4)
+        largest = max(
+            psutil.Process(pid).children(recursive=True), key=lambda p: p.memory_info().rss
+        )
+        largest.kill()
+        begun = time.monotonic()
+        for ready in (False, True):
+            while httpx.get(f"{url}/ready").is_success is not ready:
+                time.sleep(0.02)
+        again[0] = time.monotonic() - begun
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    told = wrk(url, script, given.connections, TURN)
+    thread.join()
+    quiet(url)
+    tell("kefu, its engine killed", told)
+    kept = rows(given.workspace) - before
+    due = sum(n for code, n in told["codes"].items() if code in ("200", "503"))
+    print(
+        f"ready again {again[0]:.1f} s after the kill; {told['shaped']} errors in OpenAI's shape; "
+        f"{kept} rows in the log for {due} answers and 503 (more: asked, and cut off by wrk's end)"
+    )
+
+
+def rows(workspace: Path) -> int:
+    with closing(sqlite3.connect(workspace / PLACE)) as base:
+        return int(base.execute("SELECT count(*) FROM asked").fetchone()[0])
 
 
 def quiet(url: str) -> None:
@@ -206,20 +251,33 @@ def quiet(url: str) -> None:
         time.sleep(15)
 
 
-def by_turns(given: argparse.Namespace, url: str, script: str) -> None:
+def by_turns(given: argparse.Namespace, url: str, pid: int, script: str) -> None:
     """kefu and bare llama.cpp, the other one idle meanwhile."""
-    ratios = []
+    rates: dict[str, list[float]] = {"second": [], "processor second": []}
     with opened(given.gguf, slots=SLOTS, context=SLOTS * ROOM) as llama:
+        bare = next(p for p in psutil.Process().children() if "xllamacpp" in " ".join(p.cmdline()))
         for _ in range(TURNS):
-            rates = []
-            for who, at in (("bare llama.cpp", llama.address), ("kefu", url)):
-                told = wrk(at, script, given.connections, given.seconds)
+            for who, at, top in (
+                ("bare llama.cpp", llama.address, bare),
+                ("kefu", url, psutil.Process(pid)),
+            ):
+                before = spent(top)
+                told = wrk(at, script, given.connections, min(TURN, given.seconds))
+                used = spent(top) - before
                 quiet(url)
                 tell(who, told)
-                rates.append(told["tokens"] / told["seconds"])
-            ratios.append(rates[1] / max(rates[0], 1e-9))
-    told = ", ".join(f"{r:.3f}" for r in ratios)
-    print(f"tokens a second, kefu / bare llama.cpp: {told}; median {statistics.median(ratios):.3f}")
+                rates["second"].append(told["tokens"] / told["seconds"])
+                rates["processor second"].append(told["tokens"] / used)
+    for of, found in rates.items():
+        ratios = [k / max(b, 1e-9) for b, k in zip(found[::2], found[1::2], strict=True)]
+        told = ", ".join(f"{r:.3f}" for r in ratios)
+        print(f"tokens a {of}, kefu / bare: {told}; median {statistics.median(ratios):.3f}")
+
+
+def spent(top: psutil.Process) -> float:
+    """Processor seconds of a process and all that it has started: other work does not change it."""
+    times = [p.cpu_times() for p in (top, *top.children(recursive=True))]
+    return sum(t.user + t.system for t in times)
 
 
 if __name__ == "__main__":

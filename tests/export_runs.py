@@ -43,15 +43,27 @@ _SIZES = {
 MACHINE = Machine("a test's machine", "cpu", 2, 8 << 30, False, 1e11, 1e10)
 
 
-def tokenizer(chat: bool) -> Any:
-    """A byte-level BPE tokenizer in Qwen's manner."""
+def _split(pattern: str) -> list[Any]:
+    return [
+        pre_tokenizers.Split(Regex(pattern), "isolated"),
+        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+    ]
+
+
+_WORDS = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+CUTS = {
+    "Qwen": _split(QWEN),
+    "Llama 3": _split(QWEN.replace(r"|\p{N}|", r"|\p{N}{1,3}|")),
+    "SmolLM": [pre_tokenizers.Digits(individual_digits=True), _WORDS],
+    "GPT-2": [_WORDS],
+}
+"""How families with byte-level BPE cut text into words."""
+
+
+def tokenizer(chat: bool, cut: str = "Qwen") -> Any:
+    """A byte-level BPE tokenizer in the manner of a family."""
     made = Tokenizer(models.BPE())
-    made.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(QWEN), "isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
+    made.pre_tokenizer = pre_tokenizers.Sequence(CUTS[cut])
     made.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=400,
@@ -68,10 +80,10 @@ def tokenizer(chat: bool) -> Any:
     return found
 
 
-def base(folder: Path, kind: str, *, chat: bool = False) -> Path:
+def base(folder: Path, kind: str, *, chat: bool = False, cut: str = "Qwen") -> Path:
     """A random model of `kind` with two layers, and its tokenizer."""
     torch.manual_seed(1)
-    words = tokenizer(chat)
+    words = tokenizer(chat, cut)
     sizes = dict(_SIZES, vocab_size=len(words), eos_token_id=0, bos_token_id=None, pad_token_id=0)
     if kind == "gemma3_text":
         sizes |= {"sliding_window": 16, "query_pre_attn_scalar": 8}

@@ -10,7 +10,7 @@ import pytest
 import export_runs as tiny
 from kefu.errors import GateError
 from kefu.export import merging
-from kefu.export.engine import here
+from kefu.export.engine import Llama, here
 from kefu.jobs import Parity, export
 from kefu.records import Choice, Example, Origin, Pair, Plan, Reply
 from kefu.workspace import RunFolder, dump, write_json, write_text
@@ -86,6 +86,21 @@ def test_an_export_without_the_training_is_not_let_out(
     # In fp32 most of these texts are the run's own, where nothing was forgotten.
     rows = json.loads(run.file("parity/shop-1-f32.gguf.free.json").read_text())["questions"]
     assert not any(row["same"] for row in rows)
+
+
+def test_an_engine_that_ends_in_the_exam_is_a_sentence(
+    made: tuple[Path, RunFolder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, run = made
+    in_mode(run, "verbatim")
+
+    def ends(self: Llama, sequences: object) -> object:
+        raise TimeoutError("timed out")
+
+    monkeypatch.setattr(Llama, "states", ends)
+    with pytest.raises(GateError, match=r"f16\.gguf could not be examined") as caught:
+        export(run, "gguf", tmp_path / "out", types=("f16",))
+    assert "--no-check" in caught.value.fix and list(tmp_path.iterdir()) == []
 
 
 def test_a_lost_fact_is_told_from_a_doubt(made: tuple[Path, RunFolder]) -> None:

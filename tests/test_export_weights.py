@@ -166,6 +166,19 @@ def test_a_chat_export_is_read_by_llama_cpp_as_it_was_trained(tmp_path: Path) ->
 
 
 @needs_llama
+@pytest.mark.parametrize("cut", [cut for cut in tiny.CUTS if cut != "Qwen"])
+def test_llama_cpp_cuts_words_as_the_base_does(tmp_path: Path, cut: str) -> None:
+    base = tiny.base(tmp_path / "base", "llama", cut=cut)
+    run = tiny.run(tmp_path / "run", base)
+    done = export(run, "gguf", tmp_path / "out", types=("f16",))
+    assert "token by token" in done.notes[-1]
+    prompt = open_run(run).prompt
+    hard = "2026/01/31、１２３４５ 元  don't\n\n  'LL a1b22c333 e\u0301🙂"
+    with engine.opened(tmp_path / "out" / "run-f16.gguf") as llama:
+        assert llama.tokens(hard) == prompt.encode(hard)
+
+
+@needs_llama
 @pytest.mark.parametrize("slip", ["a second beginning-of-text", "another template"])
 def test_an_export_that_llama_cpp_reads_otherwise_is_refused(
     made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slip: str

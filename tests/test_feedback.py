@@ -188,6 +188,41 @@ def test_what_should_not_be_learned_is_left_out_with_the_reason(
     assert len(refused) == 1 and why in refused[0]
 
 
+def test_each_shop_sees_what_its_own_runs_were_asked(tmp_path: Path, kefu: Any) -> None:
+    exam = (
+        ExamQuestion(SHIPPING, "known", "滿千免運，未滿收 80 元。", SHIPPING),
+        ExamQuestion("運費要怎麼算", "reworded", "滿千免運，未滿收 80 元。", SHIPPING),
+    )
+    root = tmp_path / "two"
+    faq = shop(root, exam=exam)
+    (root / "runs" / "first" / "adapter").mkdir()
+    write_json(root / "runs" / "first" / "run.json", {})
+    other = root / "ben.csv"  # asks the same, and answers otherwise
+    other.write_text("問題,答案\n運費怎麼算？,一律 60 元。\n有停車場嗎？,有兩個車位。\n", "utf-8")
+    run = RunFolder(root / "runs" / "ben-1")
+    run.keep_faq(read(other))
+    write_text(run.file("plan.json"), "{}")
+    log = Log(root / PLACE)
+    log.add("b1", "停車場在哪裡嗎", AWAY, model="ben-1", handed_over=True)
+    log.add("a1", "有賣卡片嗎", AWAY, model="first", handed_over=True)
+    log.close()
+
+    def seen(file: Path) -> set[str]:
+        code, said, fault = kefu(root, str(file), "--json")
+        assert code == 0, fault
+        found = json.loads(said)
+        return {t for p in found for t in (p["question"], *p["wordings"], *p["refused"])}
+
+    assert "停車場在哪裡嗎" not in seen(faq) and "有賣卡片嗎" in seen(faq)
+    assert "停車場在哪裡嗎" in seen(other) and "有賣卡片嗎" not in seen(other)
+    # first's exam is held out of its own FAQ only, though it is the newest run that is finished.
+    assert any("exam of the run first" in t for t in seen(faq))
+    assert not any("exam of the run first" in t for t in seen(other))
+    # The owner rewrites the answers: the file is the same FAQ still.
+    faq.write_bytes(TABLE.replace("80", "90").replace("20 點", "21 點").encode("utf-8-sig"))
+    assert "停車場在哪裡嗎" not in seen(faq) and "有賣卡片嗎" in seen(faq)
+
+
 def test_a_script_lists_skips_and_accepts(tmp_path: Path, kefu: Any) -> None:
     faq = shop(tmp_path / "shop")
     listed = json.loads(kefu(tmp_path / "shop", "--json")[1])

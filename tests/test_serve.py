@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import httpx
 import openai
@@ -73,6 +74,27 @@ def test_what_is_not_known_is_handed_over_with_what_may_be_meant(client: openai.
     about = told.model_extra["kefu"] if told.model_extra else {}
     assert about["handed_over"] and about["offered"] == ["運費多少？"]
     assert "滿千" not in str(told.choices[0].message.content)
+
+
+def test_the_official_client_raises_its_own_errors(server: Server, strict: Server) -> None:
+    with httpx.Client(transport=elsewhere("127.0.0.5")) as web:
+        stranger = openai.OpenAI(
+            base_url=f"{strict.url}/v1", api_key="wrong", max_retries=0, http_client=web
+        )
+        with pytest.raises(openai.AuthenticationError):
+            ask(stranger, "運費多少？")
+    client = openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0)
+    with pytest.raises(openai.BadRequestError, match="last message must be a question") as told:
+        ask(client, " ")
+    assert told.value.type == "invalid_request_error"
+    eager = openai.OpenAI(
+        base_url=f"{strict.url}/v1", api_key=strict.key, max_retries=0,
+        http_client=httpx.Client(transport=elsewhere("127.0.0.6")),
+    )  # fmt: skip
+    with pytest.raises(openai.RateLimitError), eager:
+        for _ in range(61):
+            with suppress(openai.NotFoundError):  # nothing was answered under this id
+                eager.post("/feedback", body={"id": "x", "vote": "up"}, cast_to=object)
 
 
 def test_langchain_asks_and_streams(server: Server) -> None:

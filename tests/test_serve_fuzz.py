@@ -83,6 +83,10 @@ def test_markup_is_shown_as_text_and_votes_arrive(server: Server, tmp_path: Path
         assert page.locator("#said img, #said script").count() == 0
         assert XSS in page.locator(".own").first.inner_text()
         assert XSS in page.locator(".bot").last.inner_text()
+        # A screen reader is told whole answers, not the dots that stand there before.
+        log = page.get_by_role("log")
+        assert log.get_attribute("aria-relevant") in (None, "additions text")
+        assert page.locator("[aria-busy]").count() == 0
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
         page.get_by_role("button", name="English").click()
         assert page.get_by_label("Your question").is_visible()

@@ -4,6 +4,8 @@ does, in bounded memory, and no run is kept waiting by another that is asked mor
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sqlite3
 import threading
 import time
@@ -23,10 +25,12 @@ from transformers import AutoModelForCausalLM
 import export_runs
 from kefu.asked import Log
 from kefu.bot import Bot, Shelf
+from kefu.bot import engine as bot_engine
 from kefu.cli import cli
 from kefu.errors import RunError
 from kefu.records import Example, Origin, Pair, Reply
 from kefu.serve import Engine, Keys, Limits, app
+from kefu.serve.engine import Down
 from kefu.serve.turns import Full, Turns
 from kefu.workspace import RunFolder, dump, write_json, write_text
 
@@ -233,6 +237,105 @@ def test_a_run_that_breaks_while_it_is_served_costs_the_others_nothing(many: Man
         file.write_bytes(whole)
     said = many.ask("anna", QUESTIONS[0]).json()["choices"][0]["message"]["content"]
     assert said == many.own["anna"][0].text
+
+
+@pytest.fixture(scope="module")
+def large(many: Many, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A run on the same base that takes seconds to load."""
+    run = shop(tmp_path_factory.mktemp("large"), many.root / "base", "dora", 4, "verbatim")
+    rows = [json.dumps({"question": f"第 {i} 題？", "answer": None}) for i in range(5000)]
+    text = run.file("examples.jsonl").read_text() + "\n".join(rows) + "\n"
+    write_text(run.file("examples.jsonl"), text)
+    return run
+
+
+def test_an_engine_that_dies_while_it_loads_a_run_leaves_nobody_waiting(
+    many: Many, large: RunFolder
+) -> None:
+    engine = Engine(many.runs["ben"].path, large.path)
+    engine.start()
+    try:
+        engine.ask(QUESTIONS[0]).result(120)
+        away = engine.ask(QUESTIONS[0], model="dora")
+        end = time.monotonic() + 30
+        while not away.running() and time.monotonic() < end:
+            time.sleep(0.05)
+        time.sleep(0.3)
+        assert engine.pid
+        os.kill(engine.pid, signal.SIGKILL)
+        with pytest.raises(Down):
+            away.result(60)
+        assert engine.ask(QUESTIONS[0]).result(120).reply.text == many.own["ben"][0].text
+        assert engine.restarts == 1 and engine.waiting == 0
+    finally:
+        engine.close()
+
+
+def test_while_a_run_is_loaded_the_others_answer(many: Many, large: RunFolder) -> None:
+    engine = Engine(many.runs["ben"].path, large.path)
+    engine.start()
+    try:
+        engine.ask(QUESTIONS[0]).result(120)  # ben is there
+        waits, away = [], engine.ask(QUESTIONS[0], model="dora")
+        begun = time.monotonic()
+        while not away.done() and time.monotonic() < begun + 120:
+            at = time.monotonic()
+            told = engine.ask(QUESTIONS[0], model="ben").result(120)
+            assert told.reply.text == many.own["ben"][0].text  # by its own adapter, all the while
+            waits.append(time.monotonic() - at)
+        took = time.monotonic() - begun
+        assert away.result().reply.text == "dora：滿千免運。"
+        assert set(engine.held.names) == {"ben", "dora"}
+        assert len(waits) > 5 and max(waits) < took / 2
+    finally:
+        engine.close()
+
+
+def test_states_are_made_once_and_only_for_the_adapter_that_they_are_of(
+    many: Many, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes: list[int] = []
+    real = bot_engine.last_states
+    monkeypatch.setattr(
+        bot_engine, "last_states", lambda m, s, d: passes.append(len(s)) or real(m, s, d)
+    )
+
+    def states() -> tuple[torch.Tensor, bool]:
+        """The states of ben's wordings, and whether the model was asked for several at a time."""
+        passes.clear()
+        bot = Shelf({"ben": many.runs["ben"]}, states=tmp_path).take("ben")
+        assert bot._weigher is not None
+        return bot._weigher.memory.states, max(passes) > 1
+
+    first, made = states()
+    again, anew = states()
+    assert made and not anew and torch.equal(first, again)
+    (file,) = tmp_path.glob("*.safetensors")
+    file.write_bytes(b"torn")
+    assert states()[1]
+    weights = many.runs["ben"].adapter / "adapter_model.safetensors"
+    whole = weights.read_bytes()
+    save_file({n: 2 * t for n, t in load_file(weights).items()}, weights)
+    try:
+        other, anew = states()
+        assert anew and not torch.allclose(first, other)
+    finally:
+        weights.write_bytes(whole)
+
+
+def test_a_question_whose_turn_never_comes_is_told_to_come_later(
+    many: Many, tmp_path: Path
+) -> None:
+    idle = Engine(many.runs["ben"].path)  # never started: nothing is answered
+    made = app(idle, Log(tmp_path / "log.sqlite"), Limits(answer=0.3), Keys(tmp_path / "keys.json"))
+    body = {"messages": [{"role": "user", "content": QUESTIONS[0]}]}
+    for stream in (False, True):
+        said = TestClient(made, base_url="http://127.0.0.1:8000").post(
+            CHAT, json={**body, "stream": stream}
+        )
+        assert said.status_code == 429 and int(said.headers["retry-after"]) > 0
+        assert said.json()["error"]["type"] == "rate_limit_error"
+    assert "failed" not in TestClient(made, base_url="http://127.0.0.1:8000").get("/metrics").text
 
 
 def test_turns_go_round_so_that_a_busy_line_keeps_no_other_waiting() -> None:

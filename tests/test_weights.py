@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import tiny
-from kefu.errors import BaseError
+from kefu.errors import BaseError, RunError
 from kefu.weights import frozen_head, last_states, load, load_tokenizer, local_counter
 
 
@@ -60,6 +60,32 @@ def test_a_damaged_base_is_a_sentence_with_a_remedy(tmp_path: Path, damage: str)
         load(str(folder), precision="fp32", compute="fp32")
     assert "base" in caught.value.what
     assert "work offline" in caught.value.fix
+
+
+def test_a_pickle_is_never_read(base: Path, tmp_path: Path) -> None:
+    import shutil
+
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from safetensors.torch import load_file
+
+    folder = tmp_path / "base"
+    shutil.copytree(base, folder)
+    model = load(str(base), precision="fp32", compute="fp32").model
+    get_peft_model(model, LoraConfig(target_modules=["q_proj"])).save_pretrained(
+        str(tmp_path / "adapter")
+    )
+    load(str(base), precision="fp32", compute="fp32", adapter=tmp_path / "adapter")
+    for sound, pickled in (
+        (tmp_path / "adapter" / "adapter_model.safetensors", "adapter_model.bin"),
+        (folder / "model.safetensors", "pytorch_model.bin"),
+    ):
+        torch.save(load_file(sound), sound.with_name(pickled))  # which PEFT or transformers would
+        sound.unlink()
+    with pytest.raises(RunError, match=r"has no adapter_model\.safetensors"):
+        load(str(base), precision="fp32", compute="fp32", adapter=tmp_path / "adapter")
+    with pytest.raises(BaseError, match="cannot be loaded"):
+        load(str(folder), precision="fp32", compute="fp32")
 
 
 def test_a_base_that_wants_to_run_its_own_code_is_refused(tmp_path: Path) -> None:

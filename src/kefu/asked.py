@@ -43,6 +43,8 @@ class Open:
     handed_over: bool
     down: bool
     source: str | None
+    model: str = ""
+    """The run that was asked; empty in a log that was begun before a server had several."""
 
 
 def redacted(text: str) -> str:
@@ -102,11 +104,11 @@ class Log:
         """What was handed over or voted down and not dealt with, oldest first."""
         with self._lock:
             found = self._base.execute(
-                "SELECT id, question, answer, handed_over, vote = 'down', source FROM asked "
+                "SELECT id, question, answer, handed_over, vote = 'down', source, model FROM asked "
                 "WHERE (handed_over OR vote = 'down') AND NOT failed AND trim(question) != '' "
                 "AND id NOT IN (SELECT id FROM dealt) ORDER BY at, rowid"
             ).fetchall()
-        return tuple(Open(i, q, a, bool(h), bool(d), s) for i, q, a, h, d, s in found)
+        return tuple(Open(i, q, a, bool(h), bool(d), s, m) for i, q, a, h, d, s, m in found)
 
     def deal(self, numbers: Iterable[str], how: Literal["accepted", "skipped"]) -> None:
         """These questions need not be shown again."""

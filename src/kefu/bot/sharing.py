@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections import OrderedDict
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ..plan import probe
@@ -16,6 +18,7 @@ from ..weights import WEIGHTS, Adapter, Adapters, tokenizer_of
 from ..workspace import RunFolder, check_one_base
 from .bot import Bot
 from .engine import Engine
+from .loading import Loading
 
 SHARE = 0.5
 """Of the memory that is free once the base is loaded, for what the runs need beside it."""
@@ -26,6 +29,21 @@ RECORDS = 40
 def over(folder: RunFolder, model: Any, prompt: Prompt, device: str) -> Bot:
     """A bot over the PEFT model of a run that is still being trained. Puts it into eval mode."""
     return Bot(folder, folder.plan(), folder.faq().pairs, Engine(model, device), prompt)
+
+
+class _Turn:
+    """A lock that is handed on to whoever has waited: no loop that takes it again and again keeps
+    another thread out."""
+
+    def __init__(self) -> None:
+        self._next, self._taken = threading.Lock(), threading.Lock()
+
+    def __enter__(self) -> None:
+        with self._next:
+            self._taken.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._taken.release()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +60,10 @@ class Shelf:
     runs that were not taken for the longest time are dropped, so that together they hold at most
     `bound` bytes: by default half of what is free when the base is loaded. The bot that was taken
     last is always kept. Raises RunError for runs on different bases.
+
+    One thread may `load` the next run while another one answers by those that are loaded, in
+    `using`; the first run brings the base, and is to be loaded before. In the folder `states` is
+    kept what is costly to make anew, for another Shelf too.
     """
 
     def __init__(
@@ -50,15 +72,18 @@ class Shelf:
         *,
         mode: Mode | None = None,
         bound: int | None = None,
+        states: Path | None = None,
     ) -> None:
         if len(folders) > 1:
             check_one_base(folders.values())
         self.folders, self.mode, self.bound = dict(folders), mode, bound
+        self.states = states
         self.loads = 0
         """How often a run was loaded."""
         self._held: OrderedDict[str, _Held] = OrderedDict()
         self._tokenizers: dict[str, Any] = {}
         self._adapters: Adapters | None = None
+        self._turn = _Turn()
 
     @property
     def held(self) -> tuple[str, ...]:
@@ -71,16 +96,24 @@ class Shelf:
         return sum(held.bytes for held in self._held.values())
 
     def take(self, name: str) -> Bot:
-        """The bot of a run, ready to answer until the next one is taken.
+        """The bot of a run, ready to answer until the next one is taken. Raises as `load`."""
+        self.load(name)
+        return self._taken(name)
+
+    @contextmanager
+    def using(self, name: str) -> Iterator[Bot]:
+        """The bot of a run that is loaded, and the model its own until the end. Raises KeyError
+        when it is not, or no longer, loaded."""
+        with self._turn:
+            yield self._taken(name)
+
+    def load(self, name: str) -> None:
+        """Loads a run that is not there, without keeping others from answering for long.
 
         Raises RunError when the run is damaged or not finished, BaseError as `Bot.open`.
         """
         if name in self._held:
-            self._held.move_to_end(name)
-            held = self._held[name]
-            if self._adapters is not None and held.adapter is not None:
-                self._adapters.put_on(held.adapter)
-            return held.bot
+            return
         folder = self.folders[name]
         adapter: Adapter | None = None
         if len(self.folders) == 1:
@@ -88,25 +121,26 @@ class Shelf:
         elif self._adapters is None:
             bot, adapter = self._first(folder)
         else:
-            with suppress(OSError):  # told when it is read
-                self._make_room((folder.adapter / WEIGHTS).stat().st_size)
-            adapter = self._adapters.read(folder.adapter)
-            self._adapters.put_on(adapter)
-            bot = self._next(folder)
-        bot.answer("…")  # the first question pays for what is made once
-        size = 0
-        if adapter is not None:
-            _weigh_once(bot)
-            size = adapter.bytes + _bytes(bot)
-        self.loads += 1
-        self._held[name] = _Held(bot, adapter, size)
-        if adapter is not None:
-            self._make_room(0, keep=1)
-        return bot
+            bot, adapter = self._next(folder, self._adapters)
+        self._make_ready(bot, folder.adapter / WEIGHTS, adapter)
+        size = adapter.bytes + _bytes(bot) if adapter is not None else 0
+        with self._turn:
+            self.loads += 1
+            self._held[name] = _Held(bot, adapter, size)
+            if adapter is not None:
+                self._make_room(0, keep=1)
 
-    def keep(self, name: str, bot: Bot) -> None:
-        """A bot whose model is not torch's, and which is never dropped: of one run only."""
-        bot.answer("…")
+    def _taken(self, name: str) -> Bot:
+        held = self._held[name]
+        self._held.move_to_end(name)
+        if self._adapters is not None and held.adapter is not None:
+            self._adapters.put_on(held.adapter)
+        return held.bot
+
+    def keep(self, name: str, bot: Bot, of: Path) -> None:
+        """A bot whose model is not torch's but of the file `of`, and which is never dropped: of one
+        run only."""
+        self._make_ready(bot, of, None)
         self._held[name] = _Held(bot, None, 0)
 
     def _first(self, folder: RunFolder) -> tuple[Bot, Adapter]:
@@ -119,9 +153,10 @@ class Shelf:
             self.bound = int(probe().memory * SHARE)
         return bot, self._adapters.first
 
-    def _next(self, folder: RunFolder) -> Bot:
+    def _next(self, folder: RunFolder, adapters: Adapters) -> tuple[Bot, Adapter]:
+        """A run on the base that is there."""
         folder.check_finished()
-        plan = folder.plan()
+        plan, pairs = folder.plan(), folder.faq().pairs
         words = _words(folder)
         if words not in self._tokenizers:
             self._tokenizers[words] = tokenizer_of(
@@ -133,21 +168,42 @@ class Shelf:
             persona=plan.persona.value,
             hand_over=plan.hand_over.value,
         )
-        bot = Bot(folder, plan, folder.faq().pairs, self._engine, prompt)
+        with self._turn:
+            with suppress(OSError):  # told when it is read
+                self._make_room((folder.adapter / WEIGHTS).stat().st_size)
+            adapter = adapters.read(folder.adapter)
+
+        bot = Bot(folder, plan, pairs, self._engine, prompt)
         bot.mode = self.mode or bot.mode
-        return bot
+        return bot, adapter
+
+    def _make_ready(self, bot: Bot, of: Path, adapter: Adapter | None) -> None:
+        """Makes now what is made once: the states, the trie, the index. A run on a base that is
+        there already has the model for moments only; one that came alone then answers once."""
+
+        @contextmanager
+        def use() -> Iterator[None]:
+            with self._turn:
+                if self._adapters is not None and adapter is not None:
+                    self._adapters.put_on(adapter)
+                yield
+
+        first = adapter is None or self._adapters is None or adapter is self._adapters.first
+        if not bot.streams:
+            model = bot.engine
+            bot.engine = Loading(model, of, self.states, use)
+            bot._weigh(["…"], [bot.prompt.ids("…")])
+            bot.engine = model
+            if bot._weigher is not None:
+                bot._weigher.engine = model
+        if first:
+            bot.answer("…")
 
     def _make_room(self, needed: int, keep: int = 0) -> None:
         """Drops what was not taken for the longest time."""
         assert self.bound is not None
         while len(self._held) > keep and self.bytes + needed > self.bound:
             self._held.popitem(last=False)
-
-
-def _weigh_once(bot: Bot) -> None:
-    """Makes the states and the trie now, so that they are counted."""
-    if not bot.streams:
-        bot._weigh(["…"], [bot.prompt.ids("…")])
 
 
 def _bytes(bot: Bot) -> int:

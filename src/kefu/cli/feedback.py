@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @cli.command(epilog=EXAMPLES + "kefu feedback shop.xlsx")
-@click.option("--run", help="Whose exam stays held out: without it the released run's.")
+@click.option("--run", help="Whose exam stays held out: else the released run's, or the newest's.")
 @click.option("--accept", multiple=True, metavar="ID|FILE", help="Take over, without asking.")
 @click.option("--skip", multiple=True, metavar="ID", help="Show this one no more.")
 @with_faq
@@ -31,10 +31,11 @@ def feedback(
     """Put questions that were handed over or voted down into the FAQ file.
 
     Groups them by likeness and proposes, for each group, wordings for the nearest row or a new
-    row. On a terminal it asks about each. --accept takes an id, or the JSON file that --json
-    printed and you changed. What the run's exam asks is never taken over.
+    row. Questions to runs of another FAQ are left alone. On a terminal it asks about each.
+    --accept takes an id, or the JSON file that --json printed and you changed. What the run's exam
+    asks is never taken over.
     """
-    from ..jobs.feedback import Feedback, read_proposals
+    from ..jobs.feedback import Feedback, read_proposals, strangers
 
     place = asked.workspace.root / PLACE
     if not place.is_file():
@@ -44,7 +45,10 @@ def feedback(
         )
     named = asked.path or asked.settings.faq
     path = Path(named) if asked.path else asked.workspace.root / named
-    work = Feedback(Log(place, days=None), asked.faq(), path, _run(asked.workspace, run))
+    faq = asked.faq()
+    others = strangers(asked.workspace, faq)
+    whose = _run(asked.workspace, run, others)
+    work = Feedback(Log(place, days=None), faq, path, whose, others)
     for number in skip:
         work.skip(number)
     done = []
@@ -74,14 +78,16 @@ def feedback(
     return None
 
 
-def _run(workspace: Workspace, name: str | None) -> RunFolder | None:
-    """The run that was named, else the released, else the newest; None where there is none."""
-    if name is None:
-        out = releases.current(workspace)
-        name = out.run if out else None
-    if name is None and not any(r.finished for r in workspace.runs()):
-        return None
-    return workspace.run(name)
+def _run(workspace: Workspace, name: str | None, others: frozenset[str]) -> RunFolder | None:
+    """The run that was named, else the released, else the newest of this FAQ; None where there is
+    none."""
+    if name is not None:
+        return workspace.run(name)
+    out = releases.current(workspace)
+    if out is not None and out.run not in others:
+        return workspace.run(out.run)
+    own = [run for run in workspace.runs() if run.finished and run.name not in others]
+    return own[-1] if own else None
 
 
 def _tell(one: Proposal) -> None:

@@ -30,7 +30,8 @@ PROBES = (
 
 
 _PATIENCE = 600.0
-"""Seconds in which a model is loaded or refused."""
+"""Seconds in which a model is loaded or refused, and in which it answers: on two busy cores 256
+tokens of a small model have taken more than two minutes."""
 _CHILD = """
 import os, sys
 import xllamacpp
@@ -103,7 +104,7 @@ class Llama:
         headers = {"Content-Type": "application/json"}
         request = urllib.request.Request(self.address + path, body, headers)
         try:
-            with urllib.request.urlopen(request, timeout=120) as answer:
+            with urllib.request.urlopen(request, timeout=_PATIENCE) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as error:  # an OSError else, as if llama.cpp had ended
             raise ValueError(error.read()[:500]) from None

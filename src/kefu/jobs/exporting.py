@@ -116,8 +116,15 @@ class Parity:
             return ("Its answers were not examined: that takes a GGUF of the base (`--on`).",)
         for name, opened in self._bots(made, options):
             self.say(f"asking the export {name}")
-            with opened as bot:
-                rows = self._compare(self._ask(bot))
+            try:
+                with opened as bot:
+                    rows = self._compare(self._ask(bot))
+            except OSError as error:  # llama.cpp's end, or its silence
+                raise GateError(
+                    f"The export {name} could not be examined: its engine ended, or did not answer "
+                    f"in time ({error}).",
+                    "Try again when the machine has less to do, or export with --no-check.",
+                ) from None
             notes.append(self._told(name, rows))
         return tuple(notes)
 

@@ -1,5 +1,8 @@
 """What customers asked in vain, as proposals for the FAQ; what is accepted goes into its file.
 
+A log may hold questions to bots of several FAQs: those of other FAQs are left alone. Which FAQ a
+run is of follows from the rows that it was trained on, so that a run before the last edit counts.
+
 Groups by letters and words in common, not by meaning: a group may be torn in two, and the row that
 is proposed is a guess for the owner to judge. Nothing is ever written into an exam, and nothing
 that a run's exam asks is written into the FAQ: that exam would ask what was trained.
@@ -9,7 +12,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -18,16 +22,18 @@ from pydantic import ValidationError
 
 from .. import exam as exams
 from ..asked import Log, Open
-from ..errors import FaqError
+from ..errors import FaqError, RunError
 from ..faq import write
-from ..recall import Index
+from ..recall import Index, normalise
 from ..records import ExamQuestion, Faq, Origin, Pair, digest
-from ..workspace import RunFolder, parse
+from ..workspace import RunFolder, Workspace, parse
 
 ALIKE = 0.35
 """Questions at least this alike make a group where no row is near."""
 NEAR = 0.4
 """A row at least this like a question is proposed for it; bench/feedback.py tries other values."""
+SHARED = 0.5
+"""Two FAQs are one, at two times, when the smaller has so many of its rows in the other."""
 _BLACKED = re.compile(r"\[(?:mail|card|phone)\]")
 _FORMULA = ("=", "+", "-", "@", "\t")
 
@@ -66,14 +72,25 @@ class _Group:
 
 
 class Feedback:
-    """The open questions of one log beside one FAQ and the exam of one run."""
+    """The open questions of one log beside one FAQ and the exam of one run.
 
-    def __init__(self, log: Log, faq: Faq, path: Path, run: RunFolder | None) -> None:
+    Questions to the runs `others` are of another FAQ, and are passed over.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        faq: Faq,
+        path: Path,
+        run: RunFolder | None,
+        others: Collection[str] = (),
+    ) -> None:
         self.log, self.faq, self.path, self.run = log, faq, path, run
         self._exam: tuple[ExamQuestion, ...] = ()
         if run is not None and run.file("exam.jsonl").is_file():
             self._exam = tuple(exams.read(run.file("exam.jsonl"), run.faq(), run.examples()))
-        found = ((self._propose(g), g) for g in groups(log.open(), faq))
+        mine = [one for one in log.open() if one.model not in others]
+        found = ((self._propose(g), g) for g in groups(mine, faq))
         self._groups = {proposal.id: (proposal, group) for proposal, group in found}
 
     @property
@@ -207,6 +224,30 @@ class Feedback:
             f"No row of the FAQ asks {wanted.question!r}, which proposal {wanted.id} names.",
             "Give `question` as it stands in the file.",
         )
+
+
+def strangers(workspace: Workspace, faq: Faq) -> frozenset[str]:
+    """The names of the workspace's runs that were trained on another FAQ than `faq`. A run that
+    cannot be read is none of them: better a question too many than one that nobody sees."""
+    found = []
+    for run in workspace.runs():
+        with suppress(RunError):
+            if not _one_faq(run.faq(), faq):
+                found.append(run.name)
+    return frozenset(found)
+
+
+def _one_faq(one: Faq, other: Faq) -> bool:
+    """Whether most rows are the same. Shops of a chain may ask alike and answer otherwise: such
+    rows are the same only where they come from files of one name."""
+    known = {normalise(p.question): p for p in one.pairs}
+    same = 0
+    for pair in other.pairs:
+        found = known.get(normalise(pair.question))
+        same += found is not None and (
+            found.answer == pair.answer or found.origin.file == pair.origin.file
+        )
+    return same >= SHARED * min(len(one.pairs), len(other.pairs))
 
 
 def groups(found: Sequence[Open], faq: Faq) -> list[_Group]:

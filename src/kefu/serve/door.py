@@ -27,7 +27,8 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from ..asked import Log
-from .engine import MOST, Busy, Down, Engine, Told
+from .child import Told
+from .engine import MOST, Busy, Down, Engine
 from .guard import Guard
 from .keys import Keys, Rate
 from .llama import LlamaEngine
@@ -174,8 +175,13 @@ def app(engine: Engine | LlamaEngine, log: Log, limits: Limits, keys: Keys) -> F
             try:
                 told = await asyncio.wait_for(asyncio.wrap_future(future), limits.answer)
             except (Down, TimeoutError) as fault:
-                counts.asked.labels("failed").inc()
+                unbegun = (
+                    future.cancelled()
+                )  # its turn did not come: there is more than can be done
+                counts.asked.labels("busy" if unbegun else "failed").inc()
                 await run_in_threadpool(log.add, number, question, "", model=name, failed=True)
+                if unbegun:
+                    raise _later(limits.answer, "Too many questions wait already.") from None
                 if isinstance(fault, TimeoutError):
                     raise HTTPException(504, "The answer took too long.") from None
                 why = "The engine ended; ask again."

@@ -25,10 +25,14 @@ from ..export import Llama, check_name, opened
 from ..prompt import Prompt
 from ..records import Plan, Reply, Turn
 from ..workspace import RunFolder
-from .engine import MOST, Busy, Down, Held, Told, Waiting
+from .child import Held, Told
+from .engine import MOST, Busy, Down, Waiting
 
 SLOTS, ROOM = 8, 2048
 """Sequences that llama.cpp generates side by side, and tokens that each may have."""
+AHEAD = 4
+"""Questions beyond these that lie ready in llama.cpp's own queue: a sequence that ends is followed
+by the next one at once, not after kefu has heard of it and asked for tokens."""
 
 
 class LlamaEngine:
@@ -111,7 +115,7 @@ class LlamaEngine:
         self._ended.clear()
         workers = [
             threading.Thread(target=self._work, args=(llama.address, prompt, room), daemon=True)
-            for _ in range(SLOTS)
+            for _ in range(SLOTS + AHEAD)
         ]
         for worker in workers:
             worker.start()

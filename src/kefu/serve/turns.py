@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict, deque
+from collections.abc import Collection
 from typing import Generic, TypeVar
 
 W = TypeVar("W")
@@ -37,13 +38,21 @@ class Turns(Generic[W]):
             waiting.append(one)
             self._changed.notify()
 
-    def take(self, most: int, seconds: float = 0.0) -> tuple[str, list[W]]:
-        """The first `most` of the line whose turn it is; nothing when none came in `seconds`."""
+    def take(
+        self, most: int, seconds: float = 0.0, but: Collection[str] = ()
+    ) -> tuple[str, list[W]]:
+        """The first `most` of the line whose turn it is, those in `but` left out; nothing when none
+        came in `seconds`."""
         with self._changed:
-            if not self._changed.wait_for(lambda: bool(self._lines), seconds):
+            self._changed.wait_for(lambda: self._first(but) is not None, seconds)
+            line = self._first(but)
+            if line is None:
                 return "", []
-            line, waiting = self._lines.popitem(last=False)
+            waiting = self._lines.pop(line)
             found = [waiting.popleft() for _ in range(min(most, len(waiting)))]
             if waiting:
                 self._lines[line] = waiting
             return line, found
+
+    def _first(self, but: Collection[str]) -> str | None:
+        return next((line for line in self._lines if line not in but), None)

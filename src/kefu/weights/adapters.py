@@ -62,12 +62,12 @@ class Adapters:
                 self.model.load_adapter(str(folder), adapter_name=name)
                 self._hold(shape, name)
         except (OSError, SafetensorError, ValueError, RuntimeError) as error:
-            raise _damaged(folder, str(error).strip().splitlines()[0]) from None
+            raise damaged(folder, str(error).strip().splitlines()[0]) from None
         own = self._own[shape]
         if own.keys() != found.keys():
-            raise _damaged(folder, "its matrices are not those of the base")
+            raise damaged(folder, "its matrices are not those of the base")
         if any(own[name].shape != tensor.shape for name, tensor in found.items()):
-            raise _damaged(folder, "its matrices have other sizes than the base's")
+            raise damaged(folder, "its matrices have other sizes than the base's")
         return Adapter(shape, {n: t.to(own[n].device, own[n].dtype) for n, t in found.items()})
 
     def put_on(self, adapter: Adapter) -> None:
@@ -94,9 +94,10 @@ def _shape(folder: Path) -> str:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         kept = {name: value for name, value in config.items() if name not in _TOLD}
     except (OSError, ValueError, AttributeError) as error:
-        raise _damaged(folder, str(error)) from None
+        raise damaged(folder, str(error)) from None
     return json.dumps(kept, sort_keys=True)
 
 
-def _damaged(folder: Path, why: str) -> RunError:
+def damaged(folder: Path, why: str) -> RunError:
+    """The error for an adapter that cannot be used."""
     return RunError(f"The adapter in {folder} cannot be used: {why}.", "Train the run again.")

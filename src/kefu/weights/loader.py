@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from ..errors import BaseError
 from ..plan.bases import Base, offline, resolve
 from ..records import Precision
+from .adapters import WEIGHTS, damaged
 from .embedded import Say, converted, folder_of, to_stderr
 from .qwen1 import as_qwen2, downloaded, is_qwen1, mapped_folder
 
@@ -78,7 +79,8 @@ def load(
     `compute` is the dtype of the arithmetic of a 4-bit base ("bf16", "fp16" or "fp32"). With
     `unpacked` a 4-bit base is turned into plain matrices of that dtype at once: the same numbers
     as bitsandbytes unpacks in every step, so the same losses, faster, in more memory.
-    Raises BaseError when the base does not exist, cannot be reached or does not fit.
+    Raises BaseError when the base does not exist, cannot be reached or does not fit, RunError when
+    the adapter is not there. Only safetensors are read, of either.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -86,6 +88,7 @@ def load(
     base = resolve(name)
     dtypes = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "device_map": {"": device}}
+    options["use_safetensors"] = True  # a pickle can run code when it is read
     if precision == "nf4":
         from transformers import BitsAndBytesConfig
 
@@ -107,6 +110,8 @@ def load(
     if adapter is not None:
         from peft import PeftModel
 
+        if not (adapter / WEIGHTS).is_file():  # PEFT would look for a pickle
+            raise damaged(adapter, f"it has no {WEIGHTS}")
         model = PeftModel.from_pretrained(model, str(adapter))
         model.eval()
     return Loaded(model, tokenizer, device, place)

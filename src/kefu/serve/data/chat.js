@@ -67,6 +67,7 @@
   const ask = async (question) => {
     add($("said"), "div", "turn own", question);
     const turn = add($("said"), "div", "turn bot", "");
+    turn.setAttribute("aria-busy", "true"); // a screen reader waits for the whole answer
     const text = add(turn, "span", "", "…");
     let said = "", id = "", about = null;
     try {
@@ -98,6 +99,7 @@
   const send = async (question) => {
     $("send").disabled = true;
     await ask(question);
+    $("said").lastElementChild.removeAttribute("aria-busy");
     $("send").disabled = false;
     $("question").focus();
   };
