@@ -49,13 +49,18 @@ class Way:
     unpacked: bool = False
     """Whether a 4-bit base is unpacked once for training, so that it takes the arithmetic's bytes
     and none of its steps unpacks it again."""
+    width: int = 0
+    """Tokens of the fullest micro-batch where rows lie end to end; 0 for padded rows."""
+    copies: int = 0
+    """Copies of what moves (adapter and both moments, in fp32) that are kept on the device, to go
+    back to (see train/guard.py)."""
     full_logits: bool = False
     """Whether all logits are made at once, as plain transformers does; neither engine does."""
 
     @property
     def tokens(self) -> int:
         """Of one micro-batch."""
-        return self.micro_batch * self.length
+        return self.width or self.micro_batch * self.length
 
     @property
     def stored(self) -> Precision:
@@ -132,11 +137,14 @@ def parts(shape: Shape, way: Way) -> Forecast:
         again = 0
     saved += tokens * (4 + 3 * c) * shape.hidden  # last norm, last hidden states, embeddings
     logits, held = _logits(shape, way)
-    # At the end of the forward pass everything saved and the logits are there at once; in the
-    # backward pass of a layer its gradients, and its largest matrix when that was 4-bit.
+    # Two moments may be the peak. At the loss everything saved and the logits are there at once,
+    # and no gradient of an adapter yet. In the backward pass of the last layer come the gradients
+    # of its widest activations: those of both factors of the gated product and of the product,
+    # whose own copy is gone by then; or one of them and a 4-bit matrix unpacked.
     largest = max(m.weights for b in shape.blocks for m in b.linears)
-    working = tokens * c * (3 * shape.intermediate + 2 * shape.hidden)
-    working += c * largest if way.stored == "nf4" else 0
+    unpacked = c * largest if way.stored == "nf4" else 0
+    wide = tokens * c * shape.intermediate
+    working = tokens * c * 2 * shape.hidden + max(2 * wide, wide + unpacked)
     top, below = saved + logits, saved + again + working + held
     if top >= below:
         activations, logit_part = saved, logits
@@ -144,7 +152,9 @@ def parts(shape: Shape, way: Way) -> Forecast:
         activations, logit_part = saved + again + working, held
     # Under autocast the half-precision copies of fp32 adapters live as long as the graph.
     adapters = trainable * (4 + (2 if way.mixed else 0))
-    gradients, optimizer = 4 * trainable, 8 * trainable
+    # Gradients come as the activations go; recorded steps have a place for them from the start.
+    gradients = 4 * trainable if way.recorded else 4 * trainable // shape.layers
+    optimizer = 8 * trainable + way.copies * 12 * trainable
     table = rates()["gpu" if way.cuda else "cpu"]
     frozen = weights(shape, way.stored, way.compute)
     moving = adapters + gradients + optimizer + activations + logit_part
@@ -159,11 +169,12 @@ def parts(shape: Shape, way: Way) -> Forecast:
 def _logits(shape: Shape, way: Way) -> tuple[int, int]:
     """(bytes at the loss, bytes still held when the layers run backwards)."""
     c = BYTES[way.compute]
-    if not way.full_logits:
-        # One piece with its fp32 copy and gradient, and the gradient of the hidden states.
-        rows = min(way.tokens, LOGIT_ROWS)
-        held = way.tokens * shape.hidden * (c + 4)
-        return rows * shape.vocab * (c + 8) + held, held
-    # Logits, their fp32 copy, its log-softmax and the gradient of that.
-    held = way.tokens * shape.vocab * c
-    return held + way.tokens * shape.vocab * 12, held
+    if way.full_logits:
+        # The fp32 log-softmax, its gradient and that of the logits; these in c bytes are held.
+        elements = way.tokens * shape.vocab
+        return 12 * elements, c * elements
+    # One piece, and the gradient of the hidden states. The lean engine's own loss holds one fp32
+    # copy and what the sum of its exponentials works on (see train/loss.py).
+    rows = min(way.tokens, LOGIT_ROWS)
+    held = way.tokens * shape.hidden * (c + 4)
+    return rows * shape.vocab * (8 if way.engine == "lean" else 12) + held, held

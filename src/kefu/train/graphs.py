@@ -16,7 +16,7 @@ run from where it fell apart or was short of memory, and a base that is cut up o
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -268,7 +268,7 @@ def run(session: Session, resume: bool) -> None:
     buckets = buckets_of(session, mine[done:])
     recorder = Recorder(session, optimizer, bank, masters)
     todo = list(zip(steps, mine, strict=True))[done:]
-    if cards.world > 1 and _no_room(session, recorder, buckets, todo):
+    if _no_room(session, recorder, buckets, todo):
         recorder.finish()
         if bank is not None:
             bank.forget()
@@ -323,18 +323,25 @@ def _no_room(
     session: Session,
     recorder: Recorder,
     buckets: list[Bucket],
-    steps: Iterable[tuple[list[int], list[int]]],
+    steps: Sequence[tuple[list[int], list[int]]],
 ) -> bool:
-    """Records all buckets before the first step; whether memory was short on any card.
+    """Records what has to be before the first step; whether memory was short on any card.
 
-    Once a step runs, a card that falls out would leave the others waiting.
+    The largest bucket first: the memory of its steps then serves all others, where that of a
+    smaller one would be held beside it. Of several cards all buckets, as a card that falls out once
+    a step runs would leave the others waiting.
     """
     short = False
+    first: dict[Bucket, Share] = {}
+    for rows, own in steps:
+        share = share_of(session, rows, own)
+        first.setdefault(fitting(buckets, share.rows), share)
+        if len(first) == len(buckets):
+            break
     try:
-        for rows, own in steps:
-            share = share_of(session, rows, own)
-            recorder.open(fitting(buckets, share.rows), share)
-            if len(recorder.feeds) == len(buckets):
+        for bucket in [b for b in reversed(buckets) if b in first]:
+            recorder.open(bucket, first[bucket])
+            if session.cards.world == 1:
                 break
     except RuntimeError as error:
         short = _lacks(error)
