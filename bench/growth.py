@@ -55,6 +55,9 @@ STEPS = {"0.5B": 120, "1.5B": 120, "7B": 60, "14B": 60}
 ROWS = 600
 """Rows that are trained of a plan, at most: they are drawn from an FAQ of any size alike."""
 GIB = 2**30
+HELD: dict[str, int] = {}
+"""Bytes that torch holds at a run's last step: recorded steps' own memory among them, which the
+count of what is allocated knows only while they are being recorded."""
 TINY = {
     "model_type": "qwen2", "vocab_size": 512, "hidden_size": 64, "intermediate_size": 128,
     "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
@@ -135,7 +138,12 @@ def trained(name: str, plan: Any, rows: list[Example], work: Path) -> tuple[list
     folder = RunFolder(work / name)
     folder.path.mkdir(parents=True)
     begun = time.monotonic()
-    train(plan, rows, folder, say=lambda text: None)
+
+    def held(step: Any) -> None:
+        if step.step == step.of and torch.cuda.is_available():
+            HELD[name] = torch.cuda.memory_reserved()
+
+    train(plan, rows, folder, on_step=held, say=lambda text: None)
     return list(folder.steps()), time.monotonic() - begun
 
 
@@ -188,6 +196,7 @@ def measured(size: str, pairs: int, precision: str, work: Path, small: bool) -> 
         line |= {
             "peak_gib": round(peak / GIB, 3), "forecast_gib": round(said.allocated / GIB, 3),
             "memory_error": round(said.allocated / peak - 1, 4),
+            "held_at_end_gib": round(HELD[f"{size}-{pairs}-{precision}"] / GIB, 3),
             "held_gib": round(held / GIB, 3), "whole_forecast_gib": round(said.memory / GIB, 3),
             "beside_mb": (free[1] - free[0] - torch.cuda.memory_reserved()) // 10**6,
         }  # fmt: skip

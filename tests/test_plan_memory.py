@@ -75,22 +75,24 @@ GRID: tuple[dict[str, Any], ...] = (
      "targets": ATTENTION, "dropout": True},
 )  # fmt: skip
 PEAKS = {
-    ("7B", "nf4"): (11.96, 9.53, 17.59, 9.65, 7.66, 6.37),
-    ("7B", "bf16"): (21.78, 18.94, 28.12, 18.66, 17.03, 15.38),
-    ("14B", "nf4"): (19.81, 15.69, 28.79, 14.62, 13.09, 10.79),
-    ("14B", "bf16"): (40.15, 35.01, 50.9, 32.94, 31.77, 29.12),
-    ("1.5B", "nf4"): (4.49, 3.59, 7.18, 5.03, 2.22, 2.13),
-    ("1.5B", "bf16"): (6.61, 5.6, 9.59),
+    ("0.5B", "nf4"): (2.323, 2.105, 3.606, 4.159, 1.216, 1.407),
+    ("0.5B", "bf16"): (2.982, 2.698, 4.429, 4.658, 1.715, 1.906),
+    ("1.5B", "nf4"): (4.48, 3.593, 7.167, 5.029, 2.224, 2.131),
+    ("1.5B", "bf16"): (6.61, 5.599, 9.591, 6.804, 4.16, 3.911),
+    ("7B", "nf4"): (11.947, 9.53, 17.582, 9.651, 7.653, 6.369),
+    ("7B", "bf16"): (21.776, 18.937, 28.116, 18.653, 17.017, 15.38),
+    ("14B", "nf4"): (19.805, 15.679, 28.798, 14.619, 13.088, 10.791),
+    ("14B", "bf16"): (40.149, 35.006, 50.875, 32.945, 31.786, 29.117),
 }
-"""GiB of `GRID` on an H100 by bench/forecast.py, before the formulas were made what they are."""
+"""GiB of `GRID` on an H100 by bench/forecast.py."""
 
 
 @pytest.mark.parametrize(("size", "precision"), PEAKS)
 def test_the_peaks_of_a_gpu_are_forecast(size: str, precision: str) -> None:
     shape = SHAPES[f"Qwen/Qwen2.5-{size}-Instruct"]
-    for changes, peak in zip(GRID, PEAKS[size, precision], strict=False):
+    for changes, peak in zip(GRID, PEAKS[size, precision], strict=True):
         said = parts(shape, way(precision=precision, padded=False, **changes)).allocated
-        assert said / 2**30 == pytest.approx(peak, rel=0.04), changes
+        assert 0.98 * peak <= said / 2**30 <= 1.07 * peak, changes
 
 
 def rows(spread: float) -> Rows:

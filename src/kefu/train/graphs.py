@@ -225,6 +225,7 @@ class Recorder:
         weights = [w.detach().clone() for w in self.masters]
         states = self.bank.states.clone() if self.bank else None
         random = torch.cuda.get_rng_state()
+        torch.cuda.empty_cache()  # what another stream held is of no use to this one
         aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         aside.wait_stream(torch.cuda.current_stream())
         try:
