@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -86,6 +87,30 @@ def test_a_state_does_not_depend_on_what_is_computed_with_it(base: Path) -> None
         assert torch.allclose(one, out[0, -1], atol=1e-5)
     twice = last_states(model, [*sequences, *reversed(sequences)] * 4, "cpu")  # in several parts
     assert torch.allclose(twice[:12], together, atol=1e-5)
+
+
+def test_states_are_computed_in_smaller_parts_where_memory_is_short(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from kefu.weights import states
+
+    model = load(str(base), precision="fp32", compute="fp32").model.eval()
+    sequences = [[5 + i, *range(10, 40 + i)] for i in range(20)]
+    whole = last_states(model, sequences, "cpu")
+    kept, most = states._packed, [400]
+
+    def packed(model: Any, part: Any, device: str) -> Any:
+        if sum(map(len, part)) > most[0]:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return kept(model, part, device)
+
+    monkeypatch.setattr(states, "_packed", packed)
+    assert torch.allclose(last_states(model, sequences, "cpu"), whole, atol=1e-5)
+    most[0] = 10
+    with pytest.raises(torch.OutOfMemoryError):
+        last_states(model, sequences, "cpu")
 
 
 def test_the_head_is_used_by_itself_only_where_logits_are_nothing_else(base: Path) -> None:
