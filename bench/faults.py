@@ -214,14 +214,21 @@ FAULTS: dict[str, Callable[[Shop, str, int], dict[str, Any]]] = {
 }
 
 
-def exam(folder: RunFolder) -> dict[str, int]:
-    """What the finished run's exam says: verdicts by their kind."""
+def exam(folder: RunFolder) -> list[tuple[bool, bool, bool]]:
+    """Of each question of the finished run's exam: right, handed over, with an invented fact."""
     bot = jobs.settle(folder, 0.02)
     found = jobs.evaluate(folder, bot=bot, controls=False)
-    tally: dict[str, int] = {}
-    for verdict in found.verdicts:
-        tally[verdict.mark] = tally.get(verdict.mark, 0) + 1
-    return dict(sorted(tally.items()))
+    marks = [v.mark for v in found.verdicts]
+    return [(m.right, m.handed_over, bool(m.facts_invented)) for m in marks]
+
+
+def told(marks: list[tuple[bool, bool, bool]], alone: list[tuple[bool, bool, bool]]) -> Any:
+    """An exam in figures, beside that of the run that was left alone."""
+    right, handed, invented = (sum(m[i] for m in marks) for i in range(3))
+    return {
+        "asked": len(marks), "right": right, "handed_over": handed, "invented": invented,
+        "marked_otherwise": sum(a != b for a, b in zip(marks, alone, strict=True)),
+    }  # fmt: skip
 
 
 def main() -> int:
@@ -240,9 +247,12 @@ def main() -> int:
         whole = shop.run("whole")
         losses, weights = [s.loss for s in whole.steps()], adapter(whole)
         alone = exam(whole)
-        print(json.dumps({"run": "whole", "steps": shop.steps, "exam": alone}), flush=True)
+        print(
+            json.dumps({"run": "whole", "steps": shop.steps, "exam": told(alone, alone)}),
+            flush=True,
+        )
         other = Shop(root, base, 2).run("seed")
-        print(json.dumps({"run": "seed", "exam": exam(other)}), flush=True)
+        print(json.dumps({"run": "seed", "exam": told(exam(other), alone)}), flush=True)
         for name in said.only or FAULTS:
             begun = time.monotonic()
             line = {"run": name, **FAULTS[name](shop, name, said.kills)}
@@ -251,8 +261,7 @@ def main() -> int:
             line["adapter_same"] = adapter(folder) == weights
             line["losses_same"] = steps == losses
             line["last_loss"] = [round(losses[-1], 4), round(steps[-1], 4)]
-            line["exam"] = exam(folder)
-            line["exam_same"] = line["exam"] == alone
+            line["exam"] = told(exam(folder), alone)
             line["seconds"] = round(time.monotonic() - begun)
             print(json.dumps(line, ensure_ascii=False), flush=True)
             fine &= name not in SAME or (line["adapter_same"] and line["losses_same"])

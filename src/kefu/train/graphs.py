@@ -30,7 +30,7 @@ from .contrast import Bank
 from .feed import Feed, Share, share_of
 from .fused import ATTENTION, fuse_attention, fuse_norms
 from .guard import Guard
-from .ladder import climb_down, short_of_memory
+from .ladder import climb_down, resumable, short_of_memory
 from .lean import CLIP, autocast, bank_of, schedule
 from .loss import LabelLoss
 from .session import Session
@@ -245,6 +245,7 @@ class Recorder:
             torch.cuda.set_rng_state(random)
 
 
+@resumable
 def run(session: Session, resume: bool) -> None:
     """All steps of the session's plan that are not done yet."""
     plan, model = session.plan, session.model
