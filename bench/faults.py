@@ -17,11 +17,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import random
 import resource
-import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -43,6 +42,9 @@ from kefu.settings import Settings
 from kefu.train import Interrupted, checkpoints, lean
 from kefu.workspace import RunFolder, Workspace
 
+# A server that has imported all that training needs, and is forked for each process.
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["kefu.train.lean", "peft", "transformers.models.qwen3"])
 SAME = ("kill", "term", "damaged", "disk")
 ROOM = 6000
 
@@ -60,17 +62,16 @@ def halves(folder: RunFolder) -> int:
 class Shop:
     """A workspace, and the run that is done in it again and again."""
 
-    def __init__(self, root: Path, base: str, seed: int = 1) -> None:
+    def __init__(self, root: Path, base: str, steps: int | None, seed: int = 1) -> None:
         self.place = Workspace(root)
         jobs.init(root)
-        self.made = self.prepared(base, seed)
-        self.base = base
+        self.made = self.prepared(base, steps, seed)
         self.steps = self.made.plan.steps.value
 
-    def prepared(self, base: str, seed: int) -> jobs.Prepared:
+    def prepared(self, base: str, steps: int | None, seed: int) -> jobs.Prepared:
         settings = Settings(base=base, precision="fp32", faq="faq.csv", seed=seed)
         faq = jobs.open_faq(self.place, settings, None)
-        made = jobs.prepare(faq, settings, probe("cpu"))
+        made = jobs.prepare(faq, settings, probe("cpu"), steps=steps)
         plan = replace(made.plan, save_every=Choice(1, "bench"), keep=Choice(2, "bench"))
         return replace(made, plan=plan)
 
@@ -89,16 +90,21 @@ class Shop:
             self.run(name, stop)
         return self.place.run(name)
 
-    def child(self, folder: RunFolder) -> subprocess.Popen[bytes]:
-        """The command that goes on with it, in a process of its own."""
-        words = [sys.executable, "-m", "kefu", "train", "--resume", folder.name]
-        quiet = subprocess.DEVNULL
-        return subprocess.Popen(words, cwd=self.place.root, stdout=quiet, stderr=quiet)
+    def child(self, folder: RunFolder) -> Any:
+        """A process of its own that goes on with it."""
+        process = SERVER.Process(target=go_on, args=(self.place.root, folder.name))
+        process.start()
+        return process
 
 
-def until(folder: RunFolder, step: int, process: subprocess.Popen[bytes]) -> None:
-    while process.poll() is None and last(folder) < step:
-        time.sleep(0.002)
+def go_on(root: Path, name: str) -> None:
+    with suppress(Interrupted):
+        jobs.resume(Workspace(root), name)
+
+
+def until(folder: RunFolder, step: int, process: Any) -> None:
+    while process.is_alive() and last(folder) < step:
+        time.sleep(0.005)
 
 
 def kill(shop: Shop, name: str, times: int) -> dict[str, Any]:
@@ -110,10 +116,10 @@ def kill(shop: Shop, name: str, times: int) -> dict[str, Any]:
         if number % 2:
             time.sleep(draw.random() * 0.1)
         else:
-            while process.poll() is None and not halves(folder):
-                pass
+            while process.is_alive() and not halves(folder):
+                time.sleep(0.0002)
         process.kill()
-        process.wait()
+        process.join()
         inside += bool(halves(folder))
         at.append(last(folder))
     jobs.resume(shop.place, name)
@@ -125,8 +131,8 @@ def term(shop: Shop, name: str, times: int) -> dict[str, Any]:
     for number in range(1, 4):
         process = shop.child(folder)
         until(folder, number * shop.steps // 4, process)
-        process.send_signal(signal.SIGTERM)
-        process.wait()
+        process.terminate()
+        process.join()
         newest = checkpoints.newest(folder)
         at.append([last(folder), checkpoints.step_of(newest) if newest else 0])
     jobs.resume(shop.place, name)
@@ -235,6 +241,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--base", default="")
+    parser.add_argument("--steps", type=int, help="in place of the plan's")
     parser.add_argument("--only", nargs="*", default=[], choices=FAULTS)
     said = parser.parse_args()
     fine = True
@@ -243,7 +250,7 @@ def main() -> int:
         root = Path(made) / "shop"
         root.mkdir()
         base = said.base or str(tiny.base(Path(made) / "base", "qwen3"))
-        shop = Shop(root, base)
+        shop = Shop(root, base, said.steps)
         whole = shop.run("whole")
         losses, weights = [s.loss for s in whole.steps()], adapter(whole)
         alone = exam(whole)
@@ -251,7 +258,7 @@ def main() -> int:
             json.dumps({"run": "whole", "steps": shop.steps, "exam": told(alone, alone)}),
             flush=True,
         )
-        other = Shop(root, base, 2).run("seed")
+        other = Shop(root, base, said.steps, 2).run("seed")
         print(json.dumps({"run": "seed", "exam": told(exam(other), alone)}), flush=True)
         for name in said.only or FAULTS:
             begun = time.monotonic()

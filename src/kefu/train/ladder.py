@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ..errors import KefuError, RunError
 from ..records import Choice, Plan
@@ -26,7 +26,7 @@ from . import checkpoints
 if TYPE_CHECKING:
     from .session import Session
 
-P = ParamSpec("P")
+Steps = TypeVar("Steps", bound=Callable[..., None])
 
 
 def short_of_memory(error: BaseException | None) -> bool:
@@ -49,13 +49,11 @@ def gone(error: BaseException) -> bool:
     return failed and not short_of_memory(error)
 
 
-def resumable(
-    work: Callable[Concatenate[Session, P], None],
-) -> Callable[Concatenate[Session, P], None]:
+def resumable(work: Steps) -> Steps:
     """An engine's steps that say how to go on where the accelerator fails in one of them."""
 
     @wraps(work)
-    def told(session: Session, *rest: P.args, **more: P.kwargs) -> None:
+    def told(session: Session, *rest: Any, **more: Any) -> None:
         try:
             work(session, *rest, **more)
         except RuntimeError as error:
@@ -69,7 +67,7 @@ def resumable(
                 "again, restart the machine, or train on another one.",
             ) from None
 
-    return told
+    return cast(Steps, told)
 
 
 def _first(error: Exception) -> str:
