@@ -5,7 +5,7 @@ quantisation) and bf16, with and without checkpointing, at several sequence leng
 micro-batches: real LoRA training steps (PEFT, bitsandbytes, AdamW, autocast), the peak of what
 torch allocates, and the time of a step, each beside what `kefu.plan` says from the config alone.
 
-    python bench/forecast.py            # one GPU of 80 GB, under 6 minutes
+    python bench/forecast.py            # one GPU of 80 GB, under 4 minutes
     python bench/forecast.py --tiny     # a rehearsal on the CPU; no memory is measured
 
 Needs torch, transformers, peft, bitsandbytes; kefu from `src`. Prints one JSON line a
@@ -66,11 +66,11 @@ def config_of(shape: Shape) -> Qwen2Config:
     )
 
 
-def build(shape: Shape, precision: str, device: str) -> Any:
+def build(config: Any, precision: str, device: str) -> Any:
     """A model with random weights on the device; of NF4 only one matrix a form is quantised."""
-    compute = torch.bfloat16
+    compute = torch.float32 if precision == "fp32" else torch.bfloat16
     with torch.device(device):
-        model = AutoModelForCausalLM.from_config(config_of(shape), dtype=compute)
+        model = AutoModelForCausalLM.from_config(config, dtype=compute)
     model.requires_grad_(False)
     if precision != "nf4":
         return model
@@ -120,8 +120,9 @@ def loss_in_pieces(model: Any, ids: torch.Tensor) -> torch.Tensor:
     return total / labels.numel()
 
 
-def steps(model: Any, way: Way, vocab: int, device: str, count: int) -> tuple[float, int, int]:
-    """(seconds a step, peak bytes allocated, peak bytes reserved) of `count` training steps."""
+def steps(model: Any, way: Way, vocab: int, device: str, count: int) -> tuple[float, int, int, int]:
+    """(seconds a step, peak bytes allocated, those before a backward pass, peak bytes reserved) of
+    `count` training steps."""
     cuda = device == "cuda"
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-4, fused=cuda)
@@ -133,7 +134,7 @@ def steps(model: Any, way: Way, vocab: int, device: str, count: int) -> tuple[fl
     else:
         inner.gradient_checkpointing_disable()
     ids = torch.randint(0, vocab, (way.micro_batch, way.length), device=device)
-    started = 0.0
+    started, first = 0.0, 0
     for number in range(count + 1):
         if number == 1:  # the optimiser's state exists from here on
             if cuda:
@@ -146,6 +147,8 @@ def steps(model: Any, way: Way, vocab: int, device: str, count: int) -> tuple[fl
                 loss = model(input_ids=ids, labels=ids).loss
             else:
                 loss = loss_in_pieces(model, ids)
+        if number == 1 and cuda:
+            first = torch.cuda.max_memory_allocated()
         loss.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -154,8 +157,9 @@ def steps(model: Any, way: Way, vocab: int, device: str, count: int) -> tuple[fl
         torch.cuda.synchronize()
     seconds = (time.perf_counter() - started) / count
     if not cuda:
-        return seconds, 0, 0
-    return seconds, torch.cuda.max_memory_allocated(), torch.cuda.max_memory_reserved()
+        return seconds, 0, 0, 0
+    peak = torch.cuda.max_memory_allocated()
+    return seconds, peak, min(first, peak), torch.cuda.max_memory_reserved()
 
 
 def context() -> int:
@@ -184,7 +188,7 @@ def tiny_shapes() -> dict[str, Shape]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tiny", action="store_true", help="rehearse on the CPU")
-    parser.add_argument("--budget", type=float, default=330, help="seconds; stops before more")
+    parser.add_argument("--budget", type=float, default=225, help="seconds; stops before more")
     parser.add_argument("--only", default="", help="sizes, e.g. 7B,14B")
     args = parser.parse_args()
     device = "cpu" if args.tiny else "cuda"
@@ -192,7 +196,7 @@ def main() -> None:
     shapes = (
         tiny_shapes()
         if args.tiny
-        else {s: known[f"Qwen/Qwen2.5-{s}-Instruct"] for s in ("7B", "14B", "1.5B", "0.5B")}
+        else {s: known[f"Qwen/Qwen2.5-{s}-Instruct"] for s in ("0.5B", "1.5B", "7B", "14B")}
     )
     if args.only:
         shapes = {s: shapes[s] for s in args.only.split(",")}
@@ -201,7 +205,7 @@ def main() -> None:
     lines: list[dict[str, Any]] = []
     for size, shape in shapes.items():
         for precision in ("nf4", "bf16"):
-            model, targets_now = build(shape, precision, device), None
+            model, targets_now = build(config_of(shape), precision, device), None
             for checkpointing, length, micro, targets, dropout, full in GRID:
                 if time.perf_counter() - begun > args.budget:
                     print(f"# stopped after {args.budget:.0f} s", file=sys.stderr)
@@ -273,11 +277,12 @@ def measure(
         torch.cuda.synchronize()
         line["at_rest"] = torch.cuda.memory_allocated()
     try:
-        seconds, peak, reserved = steps(model, way, shape.vocab, device, 2)
+        seconds, peak, forwards, reserved = steps(model, way, shape.vocab, device, 2)
     except torch.OutOfMemoryError:
         torch.cuda.empty_cache()
         return {**line, "out_of_memory": True, "fits_said": said.memory <= machine.memory}
-    line |= {"step": round(seconds, 4), "peak": peak, "reserved": reserved}
+    line |= {"step": round(seconds, 4), "peak": peak, "peak_forwards": forwards}
+    line["reserved"] = reserved
     if peak:
         line["error"] = round(said.allocated / peak - 1, 4)
         line["context"] = context()

@@ -18,6 +18,7 @@ import pytest
 
 import tiny
 from kefu.cli import cli, main
+from kefu.workspace import RunFolder
 
 COMMANDS = list(cli.commands)
 HEAVY = ("torch", "transformers", "peft", "trl", "datasets", "bitsandbytes")
@@ -405,6 +406,38 @@ def test_a_taken_name_leaves_the_finished_run_as_it_is(at_shop: Kefu, shop: Path
     refused(at_shop("train", "--base", "base", "--steps", "1", "--name", "first"), "taken")
     refused(at_shop("train", "--resume", "first"), "finished already")
     assert adapter.read_bytes() == before
+
+
+@pytest.mark.slow
+def test_a_run_that_fell_short_is_trained_again_with_what_was_too_little(
+    kefu: Kefu, tmp_path: Path
+) -> None:
+    lines = ["question,answer,wordings", *(f"{q},{a},{'|'.join(w)}" for q, a, w in tiny.ROWS)]
+    (tmp_path / "shop.csv").write_text("\n".join(lines), encoding="utf-8")
+    base = str(tiny.base(tmp_path / "base", "qwen3"))
+    short = ("--base", base, "--precision", "fp32", "--steps", "2", "--wordings", "0")
+    assert kefu("train", "shop.csv", *short, "--name", "short").code == 0
+    refused(kefu("train", "--again", "short"), "was not examined yet")
+    examined = kefu("eval", "short", "--json")
+    assert examined.code == 0, examined.err
+    advised = kefu("advise", "short")
+    assert "too little practice" in advised.out and "train --again short" in advised.out
+    done = kefu("train", "--again", "short", "--precision", "fp32", "--name", "more")
+    assert done.code == 0, done.err
+    runs = {r["name"]: r for r in json.loads(kefu("runs", "--json").out)}
+    steps = RunFolder(tmp_path / "runs" / "more").plan().steps.value
+    assert steps > 20 and f"steps: 2 -> {steps}  The loss was still" in done.out
+    assert "exposures: " in done.out and f"run more: {steps} steps" in done.out
+    assert set(runs) == {"short", "more"}
+    # The base, the FAQ and what the bot says when it hands over are those of the run before.
+    plans = [RunFolder(tmp_path / "runs" / name).plan() for name in ("short", "more")]
+    assert plans[0].base.value == plans[1].base.value
+    assert plans[0].hand_over == plans[1].hand_over
+    losses = [s.loss for s in RunFolder(tmp_path / "runs" / "more").steps()]
+    assert len(losses) == steps and min(losses[-5:]) < losses[0]
+    assert kefu("ask", "--run", "more", tiny.ROWS[0][0]).code == 0
+    usage = kefu("train", "--again", "short", "--steps", "3")
+    assert usage.code == 2 and "--again goes without" in usage.err
 
 
 @pytest.mark.slow

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from kefu.plan import catalogue
+from kefu.plan import catalogue, probe
+from kefu.plan.bases import resolve
+from kefu.plan.fit import assess, width
 from kefu.plan.memory import Way, kept, parts, weights
+from kefu.plan.rows import Rows
 from kefu.plan.shape import shape_of
 
 SHAPES = {b.name: b.shape for b in catalogue()}
@@ -57,6 +62,68 @@ def test_adapters_gradients_and_optimizer_are_counted_by_the_parameter() -> None
     trainable = SEVEN.trainable(16, ("all-linear",))
     assert said.gradients == 4 * trainable and said.optimizer == 8 * trainable
     assert said.adapters == 6 * trainable  # with the half-precision copies of autocast
+
+
+ALL, ATTENTION = ("all-linear",), ("q_proj", "k_proj", "v_proj", "o_proj")
+GRID: tuple[dict[str, Any], ...] = (
+    {"checkpointing": False, "length": 256, "micro_batch": 4},
+    {"checkpointing": False, "length": 512, "micro_batch": 1, "full_logits": True},
+    {"checkpointing": False, "length": 1024, "micro_batch": 2},
+    {"checkpointing": True, "length": 512, "micro_batch": 4, "full_logits": True},
+    {"checkpointing": True, "length": 2048, "micro_batch": 2},
+    {"checkpointing": True, "length": 512, "micro_batch": 1, "full_logits": True,
+     "targets": ATTENTION, "dropout": True},
+)  # fmt: skip
+PEAKS = {
+    ("0.5B", "nf4"): (2.323, 2.105, 3.606, 4.159, 1.216, 1.407),
+    ("0.5B", "bf16"): (2.982, 2.698, 4.429, 4.658, 1.715, 1.906),
+    ("1.5B", "nf4"): (4.48, 3.593, 7.167, 5.029, 2.224, 2.131),
+    ("1.5B", "bf16"): (6.61, 5.599, 9.591, 6.804, 4.16, 3.911),
+    ("7B", "nf4"): (11.947, 9.53, 17.582, 9.651, 7.653, 6.369),
+    ("7B", "bf16"): (21.776, 18.937, 28.116, 18.653, 17.017, 15.38),
+    ("14B", "nf4"): (19.805, 15.679, 28.798, 14.619, 13.088, 10.791),
+    ("14B", "bf16"): (40.149, 35.006, 50.875, 32.945, 31.786, 29.117),
+}
+"""GiB of `GRID` on an H100 by bench/forecast.py."""
+
+
+@pytest.mark.parametrize(("size", "precision"), PEAKS)
+def test_the_peaks_of_a_gpu_are_forecast(size: str, precision: str) -> None:
+    shape = SHAPES[f"Qwen/Qwen2.5-{size}-Instruct"]
+    for changes, peak in zip(GRID, PEAKS[size, precision], strict=True):
+        said = parts(shape, way(precision=precision, padded=False, **changes)).allocated
+        assert 0.98 * peak <= said / 2**30 <= 1.07 * peak, changes
+
+
+def rows(spread: float) -> Rows:
+    return Rows(
+        answered=900, handed_over=100, pairs=200, longest=140, longest_at="", mean=100,
+        labelled=50, exact=True, spread=spread,
+    )  # fmt: skip
+
+
+def test_rows_of_unlike_length_are_counted_as_they_are_drawn_and_never_above_the_longest() -> None:
+    asked = way(engine="lean", micro_batch=16, length=144, accumulation=2)
+    drawn = [width(asked, rows(spread)) for spread in (0.0, 10.0, 60.0)]
+    assert 16 * 100 <= drawn[0] < drawn[1] < drawn[2] == 16 * 144
+    one = way(engine="lean", micro_batch=1, length=144, accumulation=32)
+    assert width(one, rows(10.0)) == 144
+    draw = random.Random(3)
+    lengths = [min(140.0, max(20.0, draw.gauss(100, 10))) for _ in range(1000)]
+    sums = [sum(draw.sample(lengths, 16)) for _ in range(2000)]
+    assert max(sums) <= drawn[1] < 16 * 130
+
+
+def test_the_copies_to_go_back_to_are_counted_where_there_is_room_for_them() -> None:
+    base = resolve("Qwen/Qwen2.5-7B-Instruct")
+    asked = way(engine="lean", precision="bf16", length=160)
+    large = assess(base, probe("h100"), asked, rows(10.0))
+    trainable = SEVEN.trainable(16, ALL)
+    assert large.parts.optimizer == (8 + 2 * 12) * trainable
+    small = replace(probe("h100"), memory=int(large.parts.memory / 0.79))
+    assert assess(base, small, asked, rows(10.0)).parts == large.parts
+    small = replace(small, memory=int(large.parts.memory / 0.81))
+    assert assess(base, small, asked, rows(10.0)).parts.optimizer == 8 * trainable
 
 
 TINY: dict[str, dict[str, Any]] = {

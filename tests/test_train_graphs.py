@@ -82,6 +82,29 @@ def test_steps_in_buckets_are_the_lean_engine_s_steps(
     same(folder, lean)
 
 
+def test_the_largest_bucket_is_recorded_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its memory then serves the smaller ones."""
+    monkeypatch.setattr(graphs, "possible", lambda session: True)
+    monkeypatch.setattr(buckets, "OPENING", 0.0)
+    opened: list[int] = []
+    known = graphs.Recorder.open
+
+    def look(self: Any, bucket: buckets.Bucket, share: Any) -> None:
+        if bucket not in self.feeds:
+            opened.append(bucket.tokens)
+        known(self, bucket, share)
+
+    monkeypatch.setattr(graphs.Recorder, "open", look)
+    plan = tiny.plan(
+        tiny.base(tmp_path / "base"), steps=12, micro_batch=4, accumulation=1, rank=4,
+        softmax="all", save_every=99,
+    )  # fmt: skip
+    run(tmp_path / "run", plan)
+    assert len(opened) > 2 and opened[0] == max(opened)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif("not cuda()", reason="needs a GPU: CUDA graphs are recorded on one")
 @pytest.mark.parametrize("compute", ["fp32", "bf16"])

@@ -347,6 +347,34 @@ def test_below_the_last_rung_it_is_said_what_would_fit_and_the_last_state_is_kep
     close(whole, folder)
 
 
+@pytest.mark.parametrize("recorded", [False, True])
+def test_a_gpu_that_vanishes_is_a_sentence_and_the_run_goes_on_to_the_same_end(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, recorded: bool
+) -> None:
+    plan = planned(base, steps=20, save_every=4)
+    if recorded:
+        monkeypatch.setattr(graphs, "possible", lambda session: True)
+    whole = tiny.run_folder(tmp_path / "whole")
+    train(plan, tiny.EXAMPLES, whole)
+    place, name = (graphs.Recorder, "step") if recorded else (lean, "_gradient")
+    kept, done = getattr(place, name), [0]
+
+    def step(*said: Any) -> Any:
+        done[0] += 1
+        if done[0] == 11:
+            raise RuntimeError("CUDA error: unspecified launch failure\nCUDA kernel errors might")
+        return kept(*said)
+
+    monkeypatch.setattr(place, name, step)
+    folder = tiny.run_folder(tmp_path / "run")
+    with pytest.raises(RunError, match=r"failed while .*launch failure\. Step 8 is.*--resume run"):
+        train(plan, tiny.EXAMPLES, folder)
+    monkeypatch.setattr(place, name, kept)
+    train(plan, tiny.EXAMPLES, folder, resume=True)
+    file = "adapter_model.safetensors"
+    assert (folder.adapter / file).read_bytes() == (whole.adapter / file).read_bytes()
+
+
 @pytest.mark.parametrize("fault", ["nan", "memory"])
 def test_recorded_steps_that_fall_apart_or_lack_memory_go_on_as_plain_ones(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -112,6 +113,69 @@ def test_a_state_does_not_depend_on_what_is_computed_with_it(base: Path) -> None
         assert torch.allclose(one, out[0, -1], atol=1e-5)
     twice = last_states(model, [*sequences, *reversed(sequences)] * 4, "cpu")  # in several parts
     assert torch.allclose(twice[:12], together, atol=1e-5)
+
+
+@pytest.mark.parametrize("error", ["CUDA out of memory.", "can't allocate memory"])
+def test_a_base_that_does_not_fit_is_a_sentence_with_what_would(
+    base: Path, monkeypatch: pytest.MonkeyPatch, error: str
+) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    def full(*_: Any, **__: Any) -> Any:
+        raise (torch.OutOfMemoryError if "CUDA" in error else RuntimeError)(error)
+
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", full)
+    with pytest.raises(BaseError, match=r"too short to load .* in fp32.*take a smaller model"):
+        load(str(base), precision="fp32", compute="fp32")
+
+
+def test_a_four_bit_base_that_memory_cannot_hold_unpacked_stays_packed(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    kept, said = AutoModelForCausalLM.from_pretrained, []
+
+    def loaded(place: str, **options: Any) -> Any:
+        options.pop("quantization_config")  # bitsandbytes packs nothing without a GPU
+        model = kept(place, **options)
+
+        def dequantize(dtype: Any) -> Any:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+        model.dequantize = dequantize
+        return model
+
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", loaded)
+    found = load(str(base), precision="nf4", compute="fp32", unpacked=True, say=said.append)
+    assert found.model.num_parameters() > 0
+    assert any("stays packed" in text for text in said)
+
+
+def test_states_are_computed_in_smaller_parts_where_memory_is_short(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from kefu.weights import states
+
+    model = load(str(base), precision="fp32", compute="fp32").model.eval()
+    sequences = [[5 + i, *range(10, 40 + i)] for i in range(20)]
+    whole = last_states(model, sequences, "cpu")
+    kept, most = states._packed, [400]
+
+    def packed(model: Any, part: Any, device: str) -> Any:
+        if sum(map(len, part)) > most[0]:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return kept(model, part, device)
+
+    monkeypatch.setattr(states, "_packed", packed)
+    assert torch.allclose(last_states(model, sequences, "cpu"), whole, atol=1e-5)
+    most[0] = 10
+    with pytest.raises(torch.OutOfMemoryError):
+        last_states(model, sequences, "cpu")
 
 
 def test_the_head_is_used_by_itself_only_where_logits_are_nothing_else(base: Path) -> None:

@@ -17,8 +17,13 @@ from .rows import Rows
 from .timing import run_seconds, step_seconds
 
 GIB = 2**30
+FILLING = 64
+"""Tokens that recorded steps are filled up by, at most, as a rule (see train/buckets.py)."""
 PADDING = 0.35
 """Of the way from the mean row to the longest, how far padding lengthens a batch's rows."""
+COPIES, ROOM = 2, 0.8
+"""What training goes back to when it falls apart: so many copies of what moves lie on the device
+as long as the forecast with them stays below that part of its memory, else beside it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,10 @@ def room(machine: Machine) -> int:
 def assess(base: Base, machine: Machine, way: Way, rows: Rows) -> Fit:
     """What one way needs, and how long it takes."""
     mean = min(rows.mean, way.length)
+    if way.engine == "lean":
+        way = replace(way, width=width(way, rows), copies=COPIES)
+        if way.cuda and parts(base.shape, way).memory >= ROOM * machine.memory:
+            way = replace(way, copies=0)
     if way.engine == "trl":
         tokens = mean + (way.length - mean) * PADDING * (1 - 1 / way.micro_batch)
     else:
@@ -51,6 +60,18 @@ def assess(base: Base, machine: Machine, way: Way, rows: Rows) -> Fit:
     labelled = rows.labelled if way.answer_only else mean
     step = step_seconds(base.shape, way, machine, tokens=tokens, labelled=labelled)
     return Fit(way, parts(base.shape, way), step)
+
+
+def width(way: Way, rows: Rows) -> int:
+    """Tokens of the fullest micro-batch of rows laid end to end: it is drawn at random, so it has
+    hardly ever more than four standard deviations above its mean, and never more than the longest
+    row so many times."""
+    micro = way.micro_batch
+    mean = min(rows.mean, way.length)
+    likely = int(micro * mean + 4 * rows.spread * micro**0.5) + 1
+    least = min(max(likely, way.length), micro * way.length)
+    # Recorded steps are filled up to the next of a few sizes.
+    return least + FILLING if way.recorded else least
 
 
 def precisions(

@@ -49,13 +49,18 @@ class Way:
     unpacked: bool = False
     """Whether a 4-bit base is unpacked once for training, so that it takes the arithmetic's bytes
     and none of its steps unpacks it again."""
+    width: int = 0
+    """Tokens of the fullest micro-batch where rows lie end to end; 0 for padded rows."""
+    copies: int = 0
+    """Copies of what moves (adapter and both moments, in fp32) that are kept on the device, to go
+    back to (see train/guard.py)."""
     full_logits: bool = False
     """Whether all logits are made at once, as plain transformers does; neither engine does."""
 
     @property
     def tokens(self) -> int:
         """Of one micro-batch."""
-        return self.micro_batch * self.length
+        return self.width or self.micro_batch * self.length
 
     @property
     def stored(self) -> Precision:
@@ -108,8 +113,7 @@ def kept(shape: Shape, block: Block, way: Way) -> int:
     for linear in shape.targeted(block, way.targets):
         total += c * way.rank
         # bitsandbytes' adapters read the tensor itself; others an fp32 copy cast back.
-        shares = way.stored == "nf4" and way.cuda
-        own = way.dropout or (way.mixed and not shares and way.engine == "trl")
+        own = way.dropout or _casts(way)
         if own or linear.reads not in shared:
             total += c * linear.inputs
         shared.add(linear.reads)
@@ -130,21 +134,27 @@ def parts(shape: Shape, way: Way) -> Forecast:
     else:
         saved = tokens * sum(b.count * kept(shape, b, way) for b in shape.blocks)
         again = 0
-    saved += tokens * (4 + 3 * c) * shape.hidden  # last norm, last hidden states, embeddings
-    logits, held = _logits(shape, way)
-    # At the end of the forward pass everything saved and the logits are there at once; in the
-    # backward pass of a layer its gradients, and its largest matrix when that was 4-bit.
+    ends = tokens * (4 + 3 * c) * shape.hidden  # last norm, last hidden states, embeddings
+    logits = _logits(shape, way)
+    # Two moments may be the peak. At the loss everything saved and the logits are there at once.
+    # In the backward pass of the last layer, when both ends are gone, come the gradients of its
+    # widest activations: those of both factors of the gated product and of the product, whose own
+    # copy is gone by then; or one of them and a 4-bit matrix unpacked. Where layers are recomputed
+    # and adapters read casts, the product and its fp32 cast are there beside what is kept of it.
     largest = max(m.weights for b in shape.blocks for m in b.linears)
-    working = tokens * c * (3 * shape.intermediate + 2 * shape.hidden)
-    working += c * largest if way.stored == "nf4" else 0
-    top, below = saved + logits, saved + again + working + held
+    unpacked = c * largest if way.stored == "nf4" else 0
+    wide = tokens * c * shape.intermediate
+    cast = 3 * wide if way.checkpointing and _casts(way) else 0
+    working = tokens * c * 2 * shape.hidden + max(2 * wide, wide + unpacked, cast)
+    top, below = saved + ends + logits, saved + again + working
     if top >= below:
-        activations, logit_part = saved, logits
+        activations, logit_part = saved + ends, logits
     else:
-        activations, logit_part = saved + again + working, held
+        activations, logit_part = saved + again + working, 0
     # Under autocast the half-precision copies of fp32 adapters live as long as the graph.
     adapters = trainable * (4 + (2 if way.mixed else 0))
-    gradients, optimizer = 4 * trainable, 8 * trainable
+    gradients = 4 * trainable
+    optimizer = 8 * trainable + way.copies * 12 * trainable
     table = rates()["gpu" if way.cuda else "cpu"]
     frozen = weights(shape, way.stored, way.compute)
     moving = adapters + gradients + optimizer + activations + logit_part
@@ -156,14 +166,19 @@ def parts(shape: Shape, way: Way) -> Forecast:
     )
 
 
-def _logits(shape: Shape, way: Way) -> tuple[int, int]:
-    """(bytes at the loss, bytes still held when the layers run backwards)."""
+def _casts(way: Way) -> bool:
+    """Whether PEFT casts what an adapter reads to fp32, which autocast casts back."""
+    return way.mixed and not way.recorded and not (way.stored == "nf4" and way.cuda)
+
+
+def _logits(shape: Shape, way: Way) -> int:
+    """Bytes at the loss."""
     c = BYTES[way.compute]
-    if not way.full_logits:
-        # One piece with its fp32 copy and gradient, and the gradient of the hidden states.
-        rows = min(way.tokens, LOGIT_ROWS)
-        held = way.tokens * shape.hidden * (c + 4)
-        return rows * shape.vocab * (c + 8) + held, held
-    # Logits, their fp32 copy, its log-softmax and the gradient of that.
-    held = way.tokens * shape.vocab * c
-    return held + way.tokens * shape.vocab * 12, held
+    if way.full_logits:
+        # The fp32 log-softmax, its gradient and that of the logits.
+        return 12 * way.tokens * shape.vocab
+    # One piece, and the gradient of the hidden states. The lean engine's own loss holds one fp32
+    # copy and what the sum of its exponentials works on (see train/loss.py).
+    rows = min(way.tokens, LOGIT_ROWS)
+    held = way.tokens * shape.hidden * (c + 4)
+    return rows * shape.vocab * (8 if way.engine == "lean" else 12) + held

@@ -37,6 +37,8 @@ class Rows:
     """Mean tokens of an answer with its terminator."""
     exact: bool
     """Whether the base's tokenizer counted."""
+    spread: float = 0.0
+    """Standard deviation of the rows' tokens."""
 
     @property
     def total(self) -> int:
@@ -115,4 +117,6 @@ def measure(
         beside = around + HAND_OVER_QUESTION + away
         if beside > longest:
             longest, where = beside, "a question to hand over"
-    return Rows(answered, handed, len(faq.pairs), longest, where, mean, labelled, count is not None)
+    spread = (sum((total - mean) ** 2 for total, _, _ in found) / len(found)) ** 0.5
+    exact = count is not None
+    return Rows(answered, handed, len(faq.pairs), longest, where, mean, labelled, exact, spread)

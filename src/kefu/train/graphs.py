@@ -16,7 +16,7 @@ run from where it fell apart or was short of memory, and a base that is cut up o
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,7 +30,7 @@ from .contrast import Bank
 from .feed import Feed, Share, share_of
 from .fused import ATTENTION, fuse_attention, fuse_norms
 from .guard import Guard
-from .ladder import climb_down, short_of_memory
+from .ladder import climb_down, resumable, short_of_memory
 from .lean import CLIP, autocast, bank_of, schedule
 from .loss import LabelLoss
 from .session import Session
@@ -225,6 +225,7 @@ class Recorder:
         weights = [w.detach().clone() for w in self.masters]
         states = self.bank.states.clone() if self.bank else None
         random = torch.cuda.get_rng_state()
+        torch.cuda.empty_cache()  # what another stream held is of no use to this one
         aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         aside.wait_stream(torch.cuda.current_stream())
         try:
@@ -244,6 +245,7 @@ class Recorder:
             torch.cuda.set_rng_state(random)
 
 
+@resumable
 def run(session: Session, resume: bool) -> None:
     """All steps of the session's plan that are not done yet."""
     plan, model = session.plan, session.model
@@ -268,7 +270,7 @@ def run(session: Session, resume: bool) -> None:
     buckets = buckets_of(session, mine[done:])
     recorder = Recorder(session, optimizer, bank, masters)
     todo = list(zip(steps, mine, strict=True))[done:]
-    if cards.world > 1 and _no_room(session, recorder, buckets, todo):
+    if _no_room(session, recorder, buckets, todo):
         recorder.finish()
         if bank is not None:
             bank.forget()
@@ -323,18 +325,25 @@ def _no_room(
     session: Session,
     recorder: Recorder,
     buckets: list[Bucket],
-    steps: Iterable[tuple[list[int], list[int]]],
+    steps: Sequence[tuple[list[int], list[int]]],
 ) -> bool:
-    """Records all buckets before the first step; whether memory was short on any card.
+    """Records what has to be before the first step; whether memory was short on any card.
 
-    Once a step runs, a card that falls out would leave the others waiting.
+    The largest bucket first: the memory of its steps then serves all others, where that of a
+    smaller one would be held beside it. Of several cards all buckets, as a card that falls out once
+    a step runs would leave the others waiting.
     """
     short = False
+    first: dict[Bucket, Share] = {}
+    for rows, own in steps:
+        share = share_of(session, rows, own)
+        first.setdefault(fitting(buckets, share.rows), share)
+        if len(first) == len(buckets):
+            break
     try:
-        for rows, own in steps:
-            share = share_of(session, rows, own)
-            recorder.open(fitting(buckets, share.rows), share)
-            if len(recorder.feeds) == len(buckets):
+        for bucket in [b for b in reversed(buckets) if b in first]:
+            recorder.open(bucket, first[bucket])
+            if session.cards.world == 1:
                 break
     except RuntimeError as error:
         short = _lacks(error)

@@ -42,9 +42,6 @@ SKIPS = 25
 WARM = 8
 """Steps of warming up after going back, at least."""
 
-ROOM = 0.8
-"""Of a GPU's memory: up to there the copies are kept on it, else in the host's."""
-
 
 class Guard:
     """Watches one training. `states` are the last copies of what moves, the older first."""
@@ -75,9 +72,9 @@ class Guard:
         if not self.due(step):
             return
         plan = self.session.plan
-        copies = 2 * 3 * 4 * plan.trainable.value  # adapter and both moments, in fp32
-        ample = plan.forecast.memory + copies < ROOM * plan.machine.memory
-        device = self.moving.device if ample else "cpu"
+        # The forecast counts the copies with the optimizer's moments where there is room for them.
+        counted = plan.forecast.optimizer > 2 * 4 * plan.trainable.value
+        device = self.moving.device if counted else "cpu"
         state = _copy(self.moving.state(step), device) | {"guard": None}
         self.states = [*self.states[-1:], (step, state)]
 

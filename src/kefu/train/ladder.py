@@ -10,18 +10,23 @@ Never changes the base's precision, which would change what is learnt: that is f
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ..errors import KefuError, RunError
 from ..records import Choice, Plan
 from ..weights import cache_folder
 from ..workspace import write_json
+from . import checkpoints
 
 if TYPE_CHECKING:
     from .session import Session
+
+Steps = TypeVar("Steps", bound=Callable[..., None])
 
 
 def short_of_memory(error: BaseException | None) -> bool:
@@ -32,6 +37,41 @@ def short_of_memory(error: BaseException | None) -> bool:
         isinstance(error, RuntimeError)
         and ("out of memory" in str(error).lower() or "can't allocate memory" in str(error))
     )
+
+
+def gone(error: BaseException) -> bool:
+    """Whether the accelerator itself has failed: nothing can be done with it in this process."""
+    import torch
+
+    kind = getattr(torch, "AcceleratorError", ())
+    said = ("CUDA error", "CUDA driver error", "CUBLAS_STATUS", "CUDNN_STATUS", "NCCL error")
+    failed = isinstance(error, kind) or any(word in str(error) for word in said)
+    return failed and not short_of_memory(error)
+
+
+def resumable(work: Steps) -> Steps:
+    """An engine's steps that say how to go on where the accelerator fails in one of them."""
+
+    @wraps(work)
+    def told(session: Session, *rest: Any, **more: Any) -> None:
+        try:
+            work(session, *rest, **more)
+        except RuntimeError as error:
+            if not gone(error):
+                raise
+            last = checkpoints.newest(session.folder)
+            kept = f"Step {checkpoints.step_of(last)} is kept. " if last else ""
+            raise RunError(
+                f"{session.plan.machine.name} failed while training: {_first(error)}.",
+                f"{kept}Go on with `kefu train --resume {session.folder.name}`; where it fails "
+                "again, restart the machine, or train on another one.",
+            ) from None
+
+    return cast(Steps, told)
+
+
+def _first(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 def remembered(plan: Plan) -> tuple[Plan, str]:

@@ -24,7 +24,7 @@ from ..weights import frozen_head, last_states
 from .checkpoints import Moving
 from .contrast import Bank
 from .guard import Guard
-from .ladder import climb_down, recompute, short_of_memory
+from .ladder import climb_down, recompute, resumable, short_of_memory
 from .loss import LabelLoss, Likely
 from .session import Session
 from .watch import watch_of
@@ -35,6 +35,7 @@ CLIP = 1.0
 """The largest norm of a gradient; TRL's default."""
 
 
+@resumable
 def run(
     session: Session, resume: bool, begun: tuple[dict[str, Any], Bank | None] | None = None
 ) -> None:

@@ -79,12 +79,14 @@ def load(
     `compute` is the dtype of the arithmetic of a 4-bit base ("bf16", "fp16" or "fp32"). With
     `unpacked` a 4-bit base is turned into plain matrices of that dtype at once: the same numbers
     as bitsandbytes unpacks in every step, so the same losses, faster, in more memory.
+    Where memory is too short for that it stays packed.
     Raises BaseError when the base does not exist, cannot be reached or does not fit, RunError when
     the adapter is not there. Only safetensors are read, of either.
     """
     import torch
     from transformers import AutoModelForCausalLM
 
+    from_pretrained = AutoModelForCausalLM.from_pretrained
     base = resolve(name)
     dtypes = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "device_map": {"": device}}
@@ -103,9 +105,12 @@ def load(
         options["dtype"] = dtypes[precision]
     with _quiet_bars(), _said(base, trust_remote_code):
         place = place_of(base, say)
-        model = AutoModelForCausalLM.from_pretrained(place, **options)
+        model = _fitting(base, precision, device, lambda: from_pretrained(place, **options))
         if unpacked and precision == "nf4":
-            model = model.dequantize(dtypes[compute])
+            packed, model = model, _unpacked(model, dtypes[compute], say)
+            if model is None:
+                del packed  # half of it is unpacked, and in the way
+                model = _fitting(base, precision, device, lambda: from_pretrained(place, **options))
     tokenizer = tokenizer_of(name, adapter, trust_remote_code=trust_remote_code, say=say)
     if adapter is not None:
         from peft import PeftModel
@@ -148,6 +153,40 @@ def local_counter(name: str) -> Callable[[str], int] | None:
         return len(tokenizer.encode(text, add_special_tokens=False).ids)
 
     return count
+
+
+def _unpacked(model: Any, dtype: Any, say: Say) -> Any:
+    """The 4-bit model with plain matrices; None where memory is too short for it."""
+    import torch
+
+    try:
+        return model.dequantize(dtype)
+    except torch.OutOfMemoryError:
+        say("Memory is too short to unpack the 4-bit base: it stays packed, and steps take longer.")
+    return None
+
+
+def _fitting(base: Base, precision: Precision, device: str, work: Callable[[], Any]) -> Any:
+    """What `work` loads. Raises BaseError, with what may fit, where memory is too short for it."""
+    import torch
+
+    try:
+        return work()
+    except (torch.OutOfMemoryError, MemoryError):
+        pass
+    except RuntimeError as error:
+        if "out of memory" not in str(error).lower() and "can't allocate" not in str(error):
+            raise
+    packed = (
+        "load it with --precision nf4, or "
+        if device.startswith("cuda") and precision != "nf4"
+        else ""
+    )
+    raise BaseError(
+        f"The memory of {device} is too short to load {base.name} in {precision}.",
+        f"Close what else uses it, {packed}take a smaller model with --base; "
+        "`kefu plan --base NAME` says what each needs.",
+    )
 
 
 @contextmanager

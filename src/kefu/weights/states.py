@@ -11,6 +11,8 @@ from typing import Any
 
 TOKENS = {"cpu": 512, "cuda": 16384}
 """Tokens in one forward pass, about: more gain no speed and cost memory."""
+LEAST = 256
+"""Tokens below which a pass is not made smaller where memory is short."""
 
 
 def last_states(model: Any, sequences: Sequence[Sequence[int]], device: str) -> Any:
@@ -20,9 +22,15 @@ def last_states(model: Any, sequences: Sequence[Sequence[int]], device: str) -> 
     """
     import torch
 
-    with torch.no_grad():
-        room = TOKENS["cuda" if device.startswith("cuda") else "cpu"]
-        return torch.cat([_packed(model, part, device) for part in _parts(sequences, room)])
+    room = TOKENS["cuda" if device.startswith("cuda") else "cpu"]
+    while True:
+        try:
+            with torch.no_grad():
+                return torch.cat([_packed(model, part, device) for part in _parts(sequences, room)])
+        except torch.OutOfMemoryError:  # a plan counts on what a step needs, which may be less
+            if room <= LEAST:
+                raise
+        room //= 4
 
 
 def _parts(sequences: Sequence[Sequence[int]], room: int) -> Iterator[list[Sequence[int]]]:
