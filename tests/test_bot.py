@@ -486,6 +486,10 @@ def test_a_calibration_is_kept_with_the_run(bot: Bot, run: RunFolder) -> None:
         assert again.calibration == made
         replies = [again.answer(r.question) for r in rows]
         assert all(r.handed_over == (r.confidence < made.threshold) for r in replies)
+        older = replace(made, witnesses=(0.25, 1.0, 5.0))
+        write_json(run.file("calibration.json"), older, Calibration)
+        with pytest.raises(RunError, match=r"another version.*--again"):
+            Bot.open(run)
     finally:
         run.file("calibration.json").unlink()
 

@@ -12,8 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ..errors import RunError
 from ..records import Example
 from ..workspace import RunFolder, write_json
+from .weighing import WITNESSES
 
 if TYPE_CHECKING:
     from .bot import Bot
@@ -41,6 +43,8 @@ class Calibration:
     """Held-out questions."""
     curve: tuple[tuple[float, float, float], ...] = field(default_factory=tuple)
     """(threshold, share of questions answered, share of those answered wrongly)."""
+    witnesses: tuple[float, ...] = ()
+    """How the evidence was weighed: a threshold is worth nothing for evidence weighed otherwise."""
 
     def confidence(self, features: Sequence[float]) -> float:
         """The probability, 0 to 1, that the best answer is right."""
@@ -67,11 +71,23 @@ def calibrate(bot: Bot, held_out: Sequence[Example], allowed: float) -> Calibrat
 
 
 def load(folder: RunFolder) -> Calibration:
-    """The run's calibration; one that answers whatever is likelier right than not, if none."""
+    """The run's calibration; one that answers whatever is likelier right than not, if none.
+
+    Raises RunError where another version of kefu made it, which weighed the evidence otherwise.
+    """
     from ..workspace import read_json
 
     path = folder.file(FILE)
-    return read_json(path, Calibration) if path.is_file() else Calibration()
+    if not path.is_file():
+        return Calibration()
+    found = read_json(path, Calibration)
+    if found.weights and found.witnesses != WITNESSES:
+        raise RunError(
+            f"The threshold in {path} was set by another version of kefu, "
+            "which weighed the evidence otherwise.",
+            f"Train anew: `kefu train --again {folder.name}`.",
+        )
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +136,7 @@ def fit(seen: Sequence[Seen], allowed: float) -> Calibration:
         allowed=allowed,
         asked=len(right),
         curve=tuple(curve),
+        witnesses=WITNESSES,
     )
 
 

@@ -22,6 +22,7 @@ from .trie import Node
 
 TRIE, STATES, ANSWERS, LETTERS = 0.1, 1.0, 0.5, 12.0
 """Weights of the witnesses; LOG.md has the experiment that they come from."""
+WITNESSES = (TRIE, STATES, ANSWERS, LETTERS)
 LEAST = 1e-4
 """The smallest share that a witness gives an answer: none can veto alone."""
 TOP = 4
