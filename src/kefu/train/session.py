@@ -228,7 +228,7 @@ def train(
             "Train on one card, without --gpus.",
         )
     if shard:
-        split.refuse_unless_possible(plan, cards.world)
+        split.refuse_unless_possible(cards.world)
     with folder.locked():
         if folder.finished:
             raise RunError(
@@ -294,19 +294,18 @@ def _trained(
 ) -> Run:
     plan, folder, asked = work.plan, work.folder, Asked(alone=cards.world == 1)
     with asked.heard():
-        wrong: KefuError | None = None
-        try:
+        with many.agreed(cards):
             session = _open(plan, work.examples, folder, on_step, say, cards, work.shard)
-            session.of = work.of | {"base": checkpoints.base_digest(session.model)}
             session.asked, session.look = asked, look
             session.watched = _watched(session, work)
+        cut: dict[str, str] = {}
+        if work.shard:  # not before all have opened it: none can be missing from here on
+            said, cut = split.over_cards(session.model, session.device, cards)
+            session.notes.append(said)
+        with many.agreed(cards):
+            session.of = work.of | {"base": checkpoints.base_digest(session.model, cut)}
             if work.resume:
                 checkpoints.refuse_another(folder, session.of)
-            if work.shard:
-                session.notes.append(split.over_cards(session.model, session.device))
-        except KefuError as error:
-            wrong = error
-        cards.agree(wrong)
         on_start(trainable(session.model), plan.total.value)
         if plan.engine.value == "lean":
             session.plan, note = cards.told(ladder.remembered(plan))
@@ -356,8 +355,9 @@ def _open(
         plan.base.value,
         precision=plan.precision.value,
         compute=plan.compute.value,
-        unpacked=plan.unpacked.value,
-        device="cpu" if shard else place,  # one card would not hold it
+        unpacked=plan.unpacked.value and not shard,
+        device=place,
+        turn=(cards.rank, cards.world) if shard else None,  # one card would not hold it
         trust_remote_code=plan.trust_remote_code,
         say=say,
     )

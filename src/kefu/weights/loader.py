@@ -19,6 +19,7 @@ from ..plan.bases import Base, offline, resolve
 from ..records import Precision
 from .embedded import Say, converted, folder_of, to_stderr
 from .qwen1 import as_qwen2, downloaded, is_qwen1, mapped_folder
+from .sliced import device_map, not_dispatched
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,7 @@ def load(
     compute: str = "bf16",
     unpacked: bool = False,
     device: str = "cpu",
+    turn: tuple[int, int] | None = None,
     adapter: Path | None = None,
     trust_remote_code: bool = False,
     say: Say = to_stderr,
@@ -77,7 +79,9 @@ def load(
 
     `compute` is the dtype of the arithmetic of a 4-bit base ("bf16", "fp16" or "fp32"). With
     `unpacked` a 4-bit base is turned into plain matrices of that dtype at once: the same numbers
-    as bitsandbytes unpacks in every step, so the same losses, faster, in more memory.
+    as bitsandbytes unpacks in every step, so the same losses, faster, in more memory. With `turn`
+    (rank, world) only every world-th layer is loaded, from the rank-th on, and the others have no
+    memory; 4-bit weights then lie in the dtype of `compute`, as FSDP can cut them.
     Raises BaseError when the base does not exist, cannot be reached or does not fit.
     """
     import torch
@@ -95,12 +99,18 @@ def load(
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=dtypes[compute],
+            **({} if turn is None else {"bnb_4bit_quant_storage": dtypes[compute]}),
         )
     else:
         options["dtype"] = dtypes[precision]
     with _quiet_bars(), _said(base, trust_remote_code):
         place = place_of(base, say)
-        model = AutoModelForCausalLM.from_pretrained(place, **options)
+        if turn is None:
+            model = AutoModelForCausalLM.from_pretrained(place, **options)
+        else:
+            options["device_map"] = device_map(place, device, *turn, trust_remote_code)
+            with not_dispatched():
+                model = AutoModelForCausalLM.from_pretrained(place, **options)
         if unpacked and precision == "nf4":
             model = model.dequantize(dtypes[compute])
     tokenizer = tokenizer_of(name, adapter, trust_remote_code=trust_remote_code, say=say)
