@@ -81,7 +81,7 @@ def worker(folder: Path, variant: Variant, begun: float, weights: bool) -> None:
     import torch
 
     import made_bases
-    from kefu.train import graphs, session, train
+    from kefu.train import graphs, opening, train
     from kefu.workspace import RunFolder
 
     times = {"imported": time.time() - begun}
@@ -94,7 +94,7 @@ def worker(folder: Path, variant: Variant, begun: float, weights: bool) -> None:
         return found
 
     if not weights:
-        session.load = load
+        opening.load = load
     if not variant.recorded:
         graphs.possible = lambda session: False
     run = RunFolder(folder)

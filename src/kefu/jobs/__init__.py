@@ -10,7 +10,7 @@ from .examining import Answerer, answered_by, evaluate
 from .exporting import Parity, export, over_llama
 from .preparing import Prepared, check_faq, init, open_faq, prepare, wordings_for
 from .runs import compare_runs, how_far, let_out, loss_curve, report_of, summary
-from .training import joined, launched, on_gpus, resume, settle, take_up, train
+from .training import joined, launched, on_gpus, processes, resume, settle, take_up, train
 from .trying import PARTS, Standing, attempt, judges
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "open_faq",
     "over_llama",
     "prepare",
+    "processes",
     "report_of",
     "resume",
     "settings_of",

@@ -6,6 +6,7 @@ precision of the frozen base does, and that is said. Does not know the past of t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ..errors import BaseError, SettingsError
@@ -97,11 +98,14 @@ def candidates(
     dropout: bool,
     engine: Engine,
     cuda: bool,
+    cards: int = 1,
 ) -> list[Way]:
-    """All ways to make steps of `batch` examples."""
+    """All ways to make steps of `batch` examples; with `cards` those with a base that is cut up
+    over so many."""
     # Where 16 bits are allowed and fit, they need no unpacking.
     asked = all(precision == "nf4" for precision, _ in options)
-    unpackings = (False, True) if asked and cuda and engine == "lean" else (False,)
+    plain = asked and cuda and engine == "lean" and cards == 1
+    unpackings = (False, True) if plain else (False,)
     return [
         Way(
             precision=precision,
@@ -116,10 +120,11 @@ def candidates(
             accumulation=batch // micro,
             cuda=cuda,
             unpacked=unpacked,
+            cards=cards,
         )
         for precision, compute in options
         for unpacked in unpackings
-        for micro in range(batch, 0, -1)
+        for micro in range(-(-batch // cards), 0, -1)
         if batch % micro == 0
         for checkpointing in (False, True)
     ]
@@ -143,8 +148,11 @@ def _plainest(fit: Fit) -> tuple[bool, int]:
     return fit.way.checkpointing, fit.parts.memory
 
 
-def too_big(base: Base, machine: Machine, ways: list[Way], rows: Rows) -> BaseError:
-    """The error for a base of which no way fits, with what would."""
+def too_big(
+    base: Base, machine: Machine, ways: list[Way], rows: Rows, over_all: Sequence[Way] = ()
+) -> BaseError:
+    """The error for a base of which no way fits, with what would; `over_all` are the ways to cut
+    it up over all GPUs of the machine, where that was not asked."""
     least = min(assess(base, machine, way, rows).parts.memory for way in ways)
     smaller = [
         other
@@ -155,6 +163,8 @@ def too_big(base: Base, machine: Machine, ways: list[Way], rows: Rows) -> BaseEr
     if smaller:
         best = max(smaller, key=lambda b: b.shape.parameters)
         advice = f'What would fit is `base = "{best.name}"`, or a machine with more memory.'
+    if any(assess(base, machine, way, rows).parts.memory <= room(machine) for way in over_all):
+        advice = f"Train it on all GPUs of this machine, with --gpus {machine.gpus}. {advice}"
     if ways[-1].precision != "nf4" and machine.device == "cuda":
         advice = f'Write `precision = "auto"` to let 4 bits be chosen. {advice}'
     return BaseError(

@@ -41,12 +41,15 @@ def step_seconds(
     moved = _moved(shape, way) / machine.bandwidth
     small = _small(shape, way, batch * tokens, machine) if way.recorded else 0.0
     busy = compute + moved + small
+    if way.cards > 1:
+        busy += _fetched(shape, way) / float(rates()["gpu"]["link"])
     host = 0.0
     if way.cuda:
         host = shape.layers * (launch["layer"] + (launch["nf4"] if way.stored == "nf4" else 0))
         if way.checkpointing:
             host *= launch["checkpointing"]
-    return float(way.accumulation * max(busy, host + 0.1 * busy) + launch["step"])
+    portions = -(-way.accumulation // way.cards)
+    return float(portions * max(busy, host + 0.1 * busy) + launch["step"])
 
 
 def run_seconds(steps: int, step: float, shape: Shape, way: Way) -> float:
@@ -104,6 +107,12 @@ def _rate(way: Way, machine: Machine) -> float:
     if way.compute == "fp32":
         return machine.flops / float(rates()["gpu"]["fp32_slower"])
     return machine.flops
+
+
+def _fetched(shape: Shape, way: Way) -> float:
+    """Bytes of other cards' slices that a micro-batch brings, forwards and backwards."""
+    each = 0.5 if way.stored == "nf4" else BYTES[way.stored]
+    return 2 * each * shape.linear_weights * (way.cards - 1) / way.cards
 
 
 def _moved(shape: Shape, way: Way) -> float:

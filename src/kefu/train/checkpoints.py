@@ -28,7 +28,15 @@ from ..records import Choice, Example, Plan
 from ..workspace import RunFolder, cannot_write, dump, write_json
 
 MANIFEST = "manifest.json"
-UNLEARNT = {"micro_batch", "accumulation", "checkpointing", "save_every", "keep", "log_every"}
+UNLEARNT = {
+    "micro_batch",
+    "accumulation",
+    "checkpointing",
+    "save_every",
+    "keep",
+    "log_every",
+    "shard",
+}
 """Choices of a plan that change how a run is computed, and nothing of what it learns."""
 NAMES = {"plan": "another plan", "faq": "other rows of the FAQ", "base": "another base model"}
 SAMPLE = 64
