@@ -185,7 +185,11 @@ def _said(base: Base, trusted: bool) -> Iterator[None]:
         ) from None
     except (OSError, ImportError, KeyError, RuntimeError, EOFError, SafetensorError) as error:
         if "out of memory" in str(error).lower():
-            raise
+            raise BaseError(
+                f"The base {base.name} needs more memory than there is.",
+                "Close what else uses it, take --precision nf4 or a smaller base. One that was "
+                "trained over several GPUs opens where one GPU holds it.",
+            ) from None
         raise BaseError(
             f"The base {base.name} cannot be loaded: {_first(error)}.",
             f"Check its name and the network. {offline()}",
