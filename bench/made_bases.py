@@ -83,9 +83,8 @@ def load(
                 value = _value(f"{path}.{key}", weight, device)
                 setattr(module, key, torch.nn.Parameter(value, requires_grad=False))
         if packed and isinstance(module, torch.nn.Linear) and module is not head:
-            storage = dtype if turn else torch.uint8
             owner, _, last = path.rpartition(".")
-            setattr(model.get_submodule(owner), last, _packed(module, dtype, storage, device, real))
+            setattr(model.get_submodule(owner), last, _packed(module, dtype, device, real))
     if packed:
         model.is_loaded_in_4bit = True
     if packed and unpacked:
@@ -105,7 +104,7 @@ def _value(name: str, weight: Any, device: str) -> Any:
     return value.normal_(0, 0.02, generator=random)
 
 
-def _packed(linear: Any, dtype: Any, storage: Any, device: str, real: bool) -> Any:
+def _packed(linear: Any, dtype: Any, device: str, real: bool) -> Any:
     """The same matrix in bitsandbytes' 4 bits; its shape alone where it is another's turn."""
     import torch
     from bitsandbytes.nn import Linear4bit, Params4bit
@@ -117,7 +116,6 @@ def _packed(linear: Any, dtype: Any, storage: Any, device: str, real: bool) -> A
         compute_dtype=dtype,
         compress_statistics=True,
         quant_type="nf4",
-        quant_storage=storage,
         device=torch.device("meta"),
     )
     made.bias = linear.bias
@@ -127,7 +125,7 @@ def _packed(linear: Any, dtype: Any, storage: Any, device: str, real: bool) -> A
             requires_grad=False,
             compress_statistics=True,
             quant_type="nf4",
-            quant_storage=storage,
             module=made,
         ).to(device)
+    linear.weight = linear.bias = None  # whoever still knows it must not keep it unpacked
     return made

@@ -166,7 +166,9 @@ def run(
     shutil.rmtree(folder.path, ignore_errors=True)
     folder.path.mkdir(parents=True)
     write_json(folder.file("plan.json"), plan, Plan)
-    rows = itertools.islice(itertools.cycle(made.examples), EXAMPLES)
+    # Before the first step the contrast reads every row: for 72B no more than the steps need.
+    count = EXAMPLES if variant.size == "7b" else batch * steps
+    rows = itertools.islice(itertools.cycle(made.examples), count)
     lines = [json.dumps(dump(row), ensure_ascii=False) for row in rows]
     folder.file("examples.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     start = [sys.executable]

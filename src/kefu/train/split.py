@@ -6,8 +6,10 @@ so gradients, optimizer, checkpoints and the finished run are those of many.py, 
 cut up or whole, on any number of cards. Layers come one by one, each from the card that loaded it
 (weights/sliced.py), so that no card ever holds more than its slices and a layer.
 
-A base in 4 bits is cut up in its packed form; the scales of its blocks stay whole on every card.
-Does not know embeddings and head, which stay whole too.
+A base in 4 bits is cut up in its packed form, whose bytes FSDP is given as numbers of the dtype of
+the rest (as `bnb_4bit_quant_storage` does, but only after PEFT, which would round the adapter's
+first values to that dtype); the scales of its blocks stay whole on every card. Does not know
+embeddings and head, which stay whole too.
 """
 
 from __future__ import annotations
@@ -100,6 +102,7 @@ def _hand_round(layer: Any, owner: int, device: str, cards: Cards) -> None:
     )
     for place, (path, name, kind, grad, shapes) in enumerate(plan):
         got: dict[str, Any] = {}
+        module = layer.get_submodule(path)
         for key, (shape, dtype) in shapes.items():
             if mine:
                 got[key] = told[place][4][key].to(device).contiguous()
@@ -107,8 +110,8 @@ def _hand_round(layer: Any, owner: int, device: str, cards: Cards) -> None:
                 got[key] = torch.empty(shape, dtype=dtype, device=device)
             # As bytes: not every transport knows every dtype.
             cards.spread(got[key].reshape(-1).view(torch.uint8), owner)
-        if not mine:
-            _put(layer.get_submodule(path), name, kind, grad, got, device)
+        if not mine or kind == "packed":
+            _put(module, name, kind, grad, got, device)
 
 
 def _shapes(parts: dict[str, Any]) -> dict[str, tuple[tuple[int, ...], Any]]:
@@ -138,6 +141,10 @@ def _put(module: Any, name: str, kind: str, grad: bool, got: dict[str, Any], dev
         from bitsandbytes.nn import Params4bit
 
         made = Params4bit.from_prequantized(value, got, device=device, module=module)
+        bytes_ = made.data.reshape(-1).view(torch.uint8)
+        if bytes_.numel() % made.quant_state.dtype.itemsize == 0:
+            made.data = bytes_.view(made.quant_state.dtype).unsqueeze(1)
+        made.quant_storage = module.quant_storage = made.data.dtype
         setattr(module, name, made)
     else:
         setattr(module, name, torch.nn.Parameter(value, requires_grad=grad))

@@ -81,7 +81,7 @@ def load(
     `unpacked` a 4-bit base is turned into plain matrices of that dtype at once: the same numbers
     as bitsandbytes unpacks in every step, so the same losses, faster, in more memory. With `turn`
     (rank, world) only every world-th layer is loaded, from the rank-th on, and the others have no
-    memory; 4-bit weights then lie in the dtype of `compute`, as FSDP can cut them.
+    memory.
     Raises BaseError when the base does not exist, cannot be reached or does not fit.
     """
     import torch
@@ -99,7 +99,6 @@ def load(
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=dtypes[compute],
-            **({} if turn is None else {"bnb_4bit_quant_storage": dtypes[compute]}),
         )
     else:
         options["dtype"] = dtypes[precision]
