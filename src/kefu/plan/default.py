@@ -56,7 +56,7 @@ def fit(job: Job) -> Fit | None:
     """The fastest way to run this job that fits its machine, or None. A base is cut up over cards
     only where none of them holds it whole: it then has to be fetched in every step."""
     for cards in sorted({1, job.cards}):
-        found = fastest(job.base, job.machine, _ways(job, cards), job.rows)
+        found = fastest(job.base, job.machine, _ways(job, cards), job.rows, job.cards)
         if found is not None:
             return found
     return None

@@ -42,15 +42,17 @@ def room(machine: Machine) -> int:
     return int(machine.memory * float(table["usable"]))
 
 
-def assess(base: Base, machine: Machine, way: Way, rows: Rows) -> Fit:
-    """What one way needs, and how long it takes."""
+def assess(base: Base, machine: Machine, way: Way, rows: Rows, cards: int = 1) -> Fit:
+    """What one way needs on each of the `cards` that train together, and how long it takes."""
     mean = min(rows.mean, way.length)
     if way.engine == "trl":
         tokens = mean + (way.length - mean) * PADDING * (1 - 1 / way.micro_batch)
     else:
         tokens = mean
     labelled = rows.labelled if way.answer_only else mean
-    step = step_seconds(base.shape, way, machine, tokens=tokens, labelled=labelled)
+    step = step_seconds(
+        base.shape, way, machine, tokens=tokens, labelled=labelled, cards=max(cards, way.cards)
+    )
     return Fit(way, parts(base.shape, way), step)
 
 
@@ -130,14 +132,15 @@ def candidates(
     ]
 
 
-def fastest(base: Base, machine: Machine, ways: list[Way], rows: Rows) -> Fit | None:
+def fastest(
+    base: Base, machine: Machine, ways: list[Way], rows: Rows, cards: int = 1
+) -> Fit | None:
     """The fastest of the ways that fit; of ways within 2 % of it, the one with least memory.
 
     Layers are recomputed only where it makes something fit: a tiny model's time hardly shows it.
     """
-    fits = [
-        f for way in ways if (f := assess(base, machine, way, rows)).parts.memory <= room(machine)
-    ]
+    found = (assess(base, machine, way, rows, cards) for way in ways)
+    fits = [fit for fit in found if fit.parts.memory <= room(machine)]
     if not fits:
         return None
     best = min(f.step for f in fits)
