@@ -4,9 +4,9 @@
     python bench/many_gpus.py --tiny          # two processes on a processor: does it run at all?
 
 Trains the architectures of Qwen2.5-7B and -72B with random weights (made_bases.py) on 1,000
-examples made of the sample FAQ's rows, by kefu's own plan, in processes that it starts itself,
-one batch for all cards, so that the losses must be those of one card, step by step. FOLDER has
-tokenizer.json and tokenizer_config.json of any Qwen.
+examples made of the sample FAQ's rows, by kefu's own plan, in processes that it starts itself as
+torchrun would (which imports torch once more), one batch for all cards, so that the losses must be
+those of one card, step by step. FOLDER has tokenizer.json and tokenizer_config.json of any Qwen.
 
 Prints one JSON line a variant as it ends, and one that sets it beside its control. A variant that
 takes longer than its limit is killed; the stacks of its processes go to stderr before. Variants
@@ -22,13 +22,17 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kefu.workspace import RunFolder
 
 HERE = Path(__file__).resolve()
 EXAMPLES, WARM = 1000, 4
@@ -75,39 +79,46 @@ MORE = {
 ON_A_PROCESSOR = ("bf16-eager", "bf16-shard-2", "nf4-eager", "nf4-shard-2")
 
 
-def worker(folder: Path, variant: Variant, begun: float, weights: bool) -> None:
-    """One process of a training; writes what its card held at most, and where its time went."""
-    faulthandler.dump_traceback_later(max(5.0, variant.limit - 8.0 - (time.time() - begun)))
+def worker(folder: Path, variant: Variant, weights: bool) -> None:
+    """One process of a training; writes what its card held at most, and where its time went.
+
+    Imports most of what it needs, and then waits until it is its variant's turn.
+    """
     import torch
+    import transformers.models.qwen2.modeling_qwen2  # noqa: F401
 
     import made_bases
     from kefu.train import graphs, opening, train
     from kefu.workspace import RunFolder
 
-    times = {"imported": time.time() - begun}
+    while not (folder / "go").exists():
+        time.sleep(0.02)
+    begun = time.time()
+    faulthandler.dump_traceback_later(max(5.0, float((folder / "go").read_text()) - 8.0))
+    told: dict[str, Any] = {"seconds": {}}
+    cuda = torch.cuda.is_available()
 
     def load(*said: Any, **named: Any) -> Any:
-        found = made_bases.load(*said, **named)
-        if torch.cuda.is_available():
+        found = (opened_before if weights else made_bases.load)(*said, **named)
+        if cuda:
             torch.cuda.synchronize()
-        times["made"] = time.time() - begun
+            told["made_gib"] = round(torch.cuda.max_memory_allocated() / 2**30, 2)
+            torch.cuda.reset_peak_memory_stats()
+        told["seconds"]["made"] = round(time.time() - begun, 1)
         return found
 
-    if not weights:
-        opening.load = load
+    opened_before, opening.load = opening.load, load
     if not variant.recorded:
         graphs.possible = lambda session: False
     run = RunFolder(folder)
     train(
         run.plan(), run.examples(), run, shard=variant.shard, say=lambda text: None,
-        on_start=lambda trained, total: times.update(opened=time.time() - begun),
+        on_start=lambda *n: told["seconds"].update(opened=round(time.time() - begun, 1)),
+        on_step=lambda step: told["seconds"].setdefault("first", round(time.time() - begun, 1)),
     )  # fmt: skip
-    cuda = torch.cuda.is_available()
-    told = {
-        "peak": torch.cuda.max_memory_allocated() if cuda else 0,
-        "held": torch.cuda.max_memory_reserved() if cuda else 0,
-        "times": {name: round(t, 1) for name, t in times.items()},
-    }
+    told["seconds"]["ended"] = round(time.time() - begun, 1)
+    told["peak"] = torch.cuda.max_memory_allocated() if cuda else 0
+    told["held"] = torch.cuda.max_memory_reserved() if cuda else 0
     (folder / f"told-{os.environ.get('RANK', '0')}").write_text(json.dumps(told))
     faulthandler.cancel_dump_traceback_later()
 
@@ -154,47 +165,64 @@ def planned(plan: Any, variant: Variant, batch: int, steps: int) -> Any:
     )
 
 
+def started(name: str, variant: Variant, folder: Path, weights: bool) -> list[Any]:
+    """A variant's processes, which import and then wait for its turn."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    start = [sys.executable, str(HERE), "--worker", str(folder), "--variants", name]
+    start += ["--weights"] if weights else []
+    found = []
+    for rank in range(variant.cards):
+        place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": variant.cards, "MASTER_PORT": port}
+        env = {**os.environ, **{k: str(v) for k, v in place.items()}, "MASTER_ADDR": "127.0.0.1"}
+        # NVLink multicast asks for rights that rented machines do not give.
+        env["NCCL_NVLS_ENABLE"] = "0"
+        with (folder / f"out-{rank}").open("w") as out:
+            found.append(
+                subprocess.Popen(start, env=env, stdout=out, stderr=out, start_new_session=True)
+            )
+    return found
+
+
+def ended(processes: list[Any], limit: float) -> bool:
+    """Waits until all have ended, or one badly; kills what is left. Whether the time was up."""
+    end = time.monotonic() + limit
+    while time.monotonic() < end:
+        codes = [process.poll() for process in processes]
+        if all(code == 0 for code in codes) or any(codes):
+            break
+        time.sleep(0.05)
+    late = time.monotonic() >= end
+    for process in processes:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    return late
+
+
 def run(
-    name: str, variant: Variant, made: Any, work: Path, batch: int, steps: int, weights: bool
-) -> dict[str, Any]:
+    name: str, variant: Variant, made: Any, folder: RunFolder, batch: int, steps: int,
+    processes: list[Any],
+) -> dict[str, Any]:  # fmt: skip
     """Trains in the variant's processes; prints and returns the figures."""
     from kefu.records import Plan
-    from kefu.workspace import RunFolder, dump, write_json
+    from kefu.workspace import dump, write_json
 
     plan = planned(made.plan, variant, batch, steps)
-    folder = RunFolder(work / f"run-{name}")
-    shutil.rmtree(folder.path, ignore_errors=True)
-    folder.path.mkdir(parents=True)
     write_json(folder.file("plan.json"), plan, Plan)
     # Before the first step the contrast reads every row: for 72B no more than the steps need.
     count = EXAMPLES if variant.size == "7b" else batch * steps
     rows = itertools.islice(itertools.cycle(made.examples), count)
     lines = [json.dumps(dump(row), ensure_ascii=False) for row in rows]
     folder.file("examples.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    start = [sys.executable]
-    if variant.cards > 1:
-        start += ["-m", "torch.distributed.run", "--standalone"]
-        start += ["--nproc-per-node", str(variant.cards)]
-    start += [str(HERE), "--worker", str(folder.path), "--variants", name]
-    start += ["--begun", str(time.time()), *(["--weights"] if weights else [])]
-    start += ["--limit", str(variant.limit)]
     begun = time.monotonic()
-    # NVLink multicast asks for rights that rented machines do not give.
-    process = subprocess.Popen(
-        start,
-        env={**os.environ, "NCCL_NVLS_ENABLE": "0"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    late = False
-    try:
-        out, _ = process.communicate(timeout=variant.limit)
-    except subprocess.TimeoutExpired:
-        late = True
-        os.killpg(process.pid, signal.SIGKILL)
-        out, _ = process.communicate()
+    (folder.path / "new").write_text(str(variant.limit))
+    (folder.path / "new").rename(folder.path / "go")
+    late = ended(processes, variant.limit)
+    bad = [p.returncode for p in processes if p.returncode]
     told = list(folder.steps())
     found: dict[str, Any] = {
         "variant": name,
@@ -206,11 +234,12 @@ def run(
         "batch": batch,
         "took": round(time.monotonic() - begun, 1),
     }
-    if late or process.returncode or len(told) < steps:
-        print(out, file=sys.stderr, flush=True)
-        found |= {"killed_after": variant.limit} if late else {"exit": process.returncode}
-        found |= {"steps_done": len(told), "seconds": [s.seconds for s in told[-3:]]}
-        print(json.dumps(found | {"last_words": out[-1500:]}), flush=True)
+    if late or bad or len(told) < steps:
+        words = [(folder.path / f"out-{r}").read_text() for r in range(variant.cards)]
+        print(*words, sep="\n", file=sys.stderr, flush=True)
+        found |= {"killed_after": variant.limit} if late else {"exit": bad}
+        found |= {"steps_done": len(told), "losses": [round(s.loss, 4) for s in told]}
+        print(json.dumps(found | {"last_words": words[-1][-1500:]}), flush=True)
         return {}
     gaps = sorted(b.seconds - a.seconds for a, b in itertools.pairwise(told[WARM - 1 :]))
     # The mean: steps differ in their tokens. The slowest hundredth is the machine's doing.
@@ -219,7 +248,8 @@ def run(
     ranks = [json.loads((folder.path / f"told-{r}").read_text()) for r in range(variant.cards)]
     found |= {
         "steps": steps,
-        "times": ranks[0]["times"],
+        "seconds": ranks[0]["seconds"],
+        "made_gib": [rank.get("made_gib") for rank in ranks],
         "ms_a_step": round(1000 * each, 1),
         "examples_a_second": round(batch / each, 1),
         "peak_gib": [round(rank["peak"] / 2**30, 2) for rank in ranks],
@@ -266,12 +296,10 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true")
     parser.add_argument("--limit", type=int, help="seconds for each")
     parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--begun", type=float, help=argparse.SUPPRESS)
     parser.add_argument("--weights", action="store_true", help=argparse.SUPPRESS)
     said = parser.parse_args()
     if said.worker:
-        asked = replace(every[said.variants[0]], limit=said.limit)
-        return worker(said.worker, asked, said.begun, said.weights)
+        return worker(said.worker, every[said.variants[0]], said.weights)
     end = time.monotonic() + said.budget
     chosen = {name: every[name] for name in said.variants}
     if said.limit:
@@ -291,24 +319,37 @@ def main() -> None:
         said.rows = said.rows or 8
         os.environ.setdefault("OMP_NUM_THREADS", "1")
     import made_bases
+    from kefu.workspace import RunFolder
 
+    # Importing takes longer than most variants: others do it meanwhile where cores are many.
+    ahead = max(1, (os.cpu_count() or 1) // 4)
     made: dict[tuple[str, str], Any] = {}
     found: dict[str, dict[str, Any]] = {}
-    for name, variant in chosen.items():
-        left = int(end - time.monotonic())
-        if left < 25:
-            print(json.dumps({"variant": name, "left_out": f"{left} s were left"}), flush=True)
-            continue
-        kind = (variant.size, variant.precision)
-        work = said.work / "-".join(kind)
-        if kind not in made:
-            base = said.base or made_bases.folder_of(variant.size, said.tokenizer, said.work)
-            made[kind] = prepared(base.resolve(), work, variant.precision)
-        rows = said.rows or made[kind].plan.micro_batch.value
-        batch = rows * variant.cards if variant.grows else rows
-        variant = replace(variant, limit=min(variant.limit, left))
-        found[name] = run(name, variant, made[kind], work, batch, said.steps, said.base is not None)
-        compared(found.get(variant.against, {}), found[name], variant.grows)
+    waiting: dict[str, list[Any]] = {}
+    try:
+        for place, (name, variant) in enumerate(chosen.items()):
+            for other in list(chosen)[place : place + ahead]:
+                if other not in waiting:
+                    folder = said.work / f"run-{other}"
+                    waiting[other] = started(other, chosen[other], folder, said.base is not None)
+            left = int(end - time.monotonic())
+            if left < 25:
+                print(json.dumps({"variant": name, "left_out": f"{left} s were left"}), flush=True)
+                continue
+            kind = (variant.size, variant.precision)
+            if kind not in made:
+                base = said.base or made_bases.folder_of(variant.size, said.tokenizer, said.work)
+                made[kind] = prepared(base.resolve(), said.work / "-".join(kind), kind[1])
+            rows = said.rows or made[kind].plan.micro_batch.value
+            batch = rows * variant.cards if variant.grows else rows
+            timed = replace(variant, limit=min(variant.limit, left))
+            run_folder = RunFolder(said.work / f"run-{name}")
+            found[name] = run(name, timed, made[kind], run_folder, batch, said.steps, waiting[name])
+            compared(found.get(variant.against, {}), found[name], variant.grows)
+    finally:
+        for process in itertools.chain(*waiting.values()):
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
     return None
 
 

@@ -15,7 +15,8 @@ from kefu.records import Choice, Plan
 from kefu.workspace import RunFolder, write_json
 
 STOPS = """
-import json, os, sys
+import os, sys
+from pathlib import Path
 from kefu.train import Interrupted, join, train
 from kefu.train import split
 from kefu.workspace import RunFolder
@@ -34,7 +35,7 @@ def on_step(step):
 
 if os.environ["RANK"] == "1":
     join()
-run = RunFolder(sys.argv[1])
+run = RunFolder(Path(sys.argv[1]))
 try:
     train(run.plan(), run.examples(), run, on_step=on_step)
 except Interrupted as error:
