@@ -300,6 +300,8 @@ def main() -> None:
     said = parser.parse_args()
     if said.worker:
         return worker(said.worker, every[said.variants[0]], said.weights)
+    # Ended from outside it takes its processes along.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     end = time.monotonic() + said.budget
     chosen = {name: every[name] for name in said.variants}
     if said.limit:
