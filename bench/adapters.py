@@ -3,9 +3,11 @@
 `python bench/adapters.py RUN --adapters 100`: copies of a run's folder, each with changed values
 in its adapter, in one process as the server's child holds them (`kefu.bot.Shelf`). Asks every one
 twice (first: it is loaded; then: it is there), then one adapter again and again, and all by turns,
-the same questions in both: median and 95th percentile of an answer. Also: what putting an adapter
-on costs, here and by PEFT's own `load_adapter` and `set_adapter`; with `--room` (MiB) the same
-under a bound that holds only some. Without RUN a tiny random model, whose figures say little.
+the same questions in both: median and 95th percentile of an answer, by the clock and by the
+processor's time of this process, which other work on the machine hardly lengthens. Also: what
+putting an adapter on costs, here and by PEFT's own `load_adapter` and `set_adapter`; with `--room`
+(MiB) the same under a bound that holds only some. Without RUN a tiny random model, whose figures
+say little. One thread, so that the processor's time is work and not waiting.
 """
 
 from __future__ import annotations
@@ -75,15 +77,24 @@ def memory() -> float:
     return float(psutil.Process().memory_info().rss) / MIB
 
 
-def timed(work: Callable[[], Any]) -> float:
-    begun = time.perf_counter()
+Time = tuple[float, float]
+"""Milliseconds by the clock, and of the processor."""
+
+
+def timed(work: Callable[[], Any]) -> Time:
+    begun, used = time.perf_counter(), time.process_time()
     work()
-    return (time.perf_counter() - begun) * 1000
+    return (time.perf_counter() - begun) * 1000, (time.process_time() - used) * 1000
 
 
-def told(what: str, times: Sequence[float]) -> None:
-    cut = statistics.quantiles(times, n=20)[18] if len(times) > 1 else times[0]
-    say(f"{what}: median {statistics.median(times):.1f} ms, p95 {cut:.1f} ms ({len(times)})")
+def told(what: str, times: Sequence[Time]) -> float:
+    """Says it, and gives back the median of the processor's time."""
+    lines = []
+    for name, values in zip(("clock", "processor"), zip(*times, strict=True), strict=True):
+        cut = statistics.quantiles(values, n=20)[18] if len(values) > 1 else values[0]
+        lines.append(f"{name} median {statistics.median(values):.1f} ms, p95 {cut:.1f}")
+    say(f"{what}: {'; '.join(lines)} ({len(times)})")
+    return statistics.median(used for _, used in times)
 
 
 def by_peft(model: Any, runs: Sequence[RunFolder]) -> None:
@@ -112,12 +123,12 @@ def main() -> None:
         names = list(runs)
         before = memory()
         bots = Shelf(runs, bound=said.room * MIB if said.room else None)
-        first = timed(lambda: bots.take(names[0]))
+        first, _ = timed(lambda: bots.take(names[0]))
         one = memory()
         questions = [pair.question + "？" for pair in runs[names[0]].faq().pairs]
         say(f"1 adapter: {one:.0f} MiB, loaded with its base in {first / 1000:.1f} s")
 
-        def ask(name: str, number: int) -> float:
+        def ask(name: str, number: int) -> Time:
             question = questions[number % len(questions)]
             return timed(lambda: bots.take(name).answer(question))
 
@@ -131,9 +142,12 @@ def main() -> None:
             f"{len(bots.held)} held (before: {before:.0f} MiB)"
         )
         told("an adapter is loaded, with its states", loads)
-        told("one adapter answers", alone)
-        told("all answer by turns", [ask(name, number) for number, name in enumerate(names)])
-        told("one adapter answers, again", [ask(names[-1], n) for n in range(len(names))])
+        turns = [ask(name, number) for number, name in enumerate(names)]
+        again = [ask(names[-1], n) for n in range(len(names))]
+        usual = told("one adapter answers, alone", alone)
+        ratio = told("all answer by turns", turns) / usual
+        beside = told("one adapter answers, beside all", again) / usual
+        say(f"against one adapter alone: by turns {ratio:.3f}, beside all {beside:.3f} times")
         say(f"at the end {memory():.0f} MiB, loaded {bots.loads} times")
         if not said.room:
             switches = [timed(lambda n=n: bots.take(n)) for n in names]  # type: ignore[misc]
@@ -143,5 +157,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(max(1, (psutil.cpu_count(logical=False) or 2)))
+    torch.set_num_threads(1)
     main()

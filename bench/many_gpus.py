@@ -1,72 +1,142 @@
 """One training on one card and on several: examples a second, memory, and equality of the losses.
 
-    python bench/many_gpus.py --tokenizer FOLDER [--work FOLDER] [--worlds 1 2] [--precisions bf16]
-                              [--variants recorded rows] [--steps 25]
+    python bench/many_gpus.py --tokenizer FOLDER [--work FOLDER] [--variants NAME …] [--steps 16]
     python bench/many_gpus.py --tiny          # two processes on a processor: does it run at all?
 
-Builds Qwen2.5-7B's architecture with random weights (see gpu.py) and trains it on 1,000 examples
-made of the sample FAQ's rows, by kefu's own plan, in processes that it starts itself:
-  rows    the plan's rows on every card, so the batch grows with the cards: the efficiency is
-          examples/s over that of one card times their number;
-  batch   one batch for all cards: the losses must be those of one card, step by step.
-Both use the lean engine step by step; the variants called `recorded` replay CUDA graphs, as kefu
-does by itself; `shard` is `batch` with the base cut up over the cards (FSDP). Prints one
-JSON line a variant, then how far the losses lie apart. NF4 is tried where bitsandbytes is there,
-by the plan (which unpacks it where there is room) and `packed`, as a smaller card would keep it.
+Trains the architectures of Qwen2.5-7B and -72B with random weights (made_bases.py) on 1,000
+examples made of the sample FAQ's rows, by kefu's own plan, in processes that it starts itself as
+torchrun would (which imports torch once more), one batch for all cards, so that the losses must be
+those of one card, step by step. FOLDER has tokenizer.json and tokenizer_config.json of any Qwen.
+
+Prints one JSON line a variant as it ends, and one that sets it beside its control. A variant that
+takes longer than its limit is killed; the stacks of its processes go to stderr before. Variants
+for which nothing is left of --budget are left out, and said so.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
+import faulthandler
 import itertools
 import json
 import os
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-HERE = Path(__file__).resolve()
-EXAMPLES, WARM = 1000, 5
-VARIANTS = ("recorded", "recorded-batch", "rows", "batch", "shard")
-
-
-def worker(folder: Path, recorded: bool, shard: bool) -> None:
-    """One process of a training; writes what its card held at most."""
-    import torch
-
-    from kefu.train import graphs, train
+if TYPE_CHECKING:
     from kefu.workspace import RunFolder
 
-    if not recorded:
+HERE = Path(__file__).resolve()
+EXAMPLES, WARM = 1000, 4
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to train; `against` is the variant whose losses it must have."""
+
+    precision: str
+    cards: int = 1
+    recorded: bool = False
+    """CUDA graphs, as kefu uses by itself where the base is not cut up."""
+    shard: bool = False
+    size: str = "7b"
+    grows: bool = False
+    """The plan's rows on every card, so that the batch grows with the cards."""
+    against: str = ""
+    limit: int = 75
+    """Seconds."""
+
+
+VARIANTS = {
+    "bf16": Variant("bf16", recorded=True),
+    "nf4": Variant("nf4", recorded=True),
+    "bf16-2": Variant("bf16", 2, recorded=True, against="bf16"),
+    "bf16-eager": Variant("bf16", against="bf16"),
+    "bf16-shard-2": Variant("bf16", 2, shard=True, against="bf16-eager"),
+    "nf4-eager": Variant("nf4", against="nf4"),
+    "nf4-shard-2": Variant("nf4", 2, shard=True, against="nf4-eager"),
+    "72b-nf4-shard-2": Variant("nf4", 2, shard=True, size="72b", limit=150),
+    "72b-nf4-eager": Variant("nf4", size="72b", against="72b-nf4-shard-2", limit=120),
+}
+MORE = {
+    "bf16-rows-2": Variant("bf16", 2, recorded=True, grows=True, against="bf16"),
+    "nf4-2": Variant("nf4", 2, recorded=True, against="nf4"),
+    "nf4-rows-2": Variant("nf4", 2, recorded=True, grows=True, against="nf4"),
+    "bf16-eager-2": Variant("bf16", 2, against="bf16-eager"),
+    "bf16-rows-4": Variant("bf16", 4, recorded=True, grows=True, against="bf16"),
+    "nf4-shard-4": Variant("nf4", 4, shard=True, against="nf4-eager"),
+    "72b-nf4-shard-4": Variant("nf4", 4, shard=True, size="72b", limit=150),
+}
+"""Not run unless they are named."""
+ON_A_PROCESSOR = ("bf16-eager", "bf16-shard-2", "nf4-eager", "nf4-shard-2")
+
+
+def worker(folder: Path, variant: Variant, weights: bool) -> None:
+    """One process of a training; writes what its card held at most, and where its time went.
+
+    Imports most of what it needs, and then waits until it is its variant's turn.
+    """
+    import torch
+    import transformers.models.qwen2.modeling_qwen2  # noqa: F401
+
+    import made_bases
+    from kefu.train import graphs, opening, train
+    from kefu.workspace import RunFolder
+
+    while not (folder / "go").exists():
+        time.sleep(0.02)
+    begun = time.time()
+    faulthandler.dump_traceback_later(max(5.0, float((folder / "go").read_text()) - 8.0))
+    told: dict[str, Any] = {"seconds": {}}
+    cuda = torch.cuda.is_available()
+
+    def load(*said: Any, **named: Any) -> Any:
+        found = (opened_before if weights else made_bases.load)(*said, **named)
+        if cuda:
+            torch.cuda.synchronize()
+            told["made_gib"] = round(torch.cuda.max_memory_allocated() / 2**30, 2)
+            torch.cuda.reset_peak_memory_stats()
+        told["seconds"]["made"] = round(time.time() - begun, 1)
+        return found
+
+    opened_before, opening.load = opening.load, load
+    if not variant.recorded:
         graphs.possible = lambda session: False
     run = RunFolder(folder)
-    train(run.plan(), run.examples(), run, shard=shard, say=lambda text: None)
-    peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
-    (folder / f"peak-{os.environ.get('RANK', '0')}").write_text(str(peak))
+    train(
+        run.plan(), run.examples(), run, shard=variant.shard, say=lambda text: None,
+        on_start=lambda *n: told["seconds"].update(opened=round(time.time() - begun, 1)),
+        on_step=lambda step: told["seconds"].setdefault("first", round(time.time() - begun, 1)),
+    )  # fmt: skip
+    told["seconds"]["ended"] = round(time.time() - begun, 1)
+    told["peak"] = torch.cuda.max_memory_allocated() if cuda else 0
+    told["held"] = torch.cuda.max_memory_reserved() if cuda else 0
+    (folder / f"told-{os.environ.get('RANK', '0')}").write_text(json.dumps(told))
+    faulthandler.cancel_dump_traceback_later()
 
 
 def prepared(base: Path, work: Path, precision: str) -> Any:
-    """kefu's own plan and rows for this base."""
+    """kefu's own plan and rows for this base, whose 4 bits are kept packed."""
     from kefu import jobs
     from kefu.plan import probe
     from kefu.settings import Settings
     from kefu.workspace import Workspace
 
-    wanted = "nf4" if precision == "packed" else precision
-    settings = Settings(base=str(base), precision=wanted, faq="faq.csv")  # type: ignore[arg-type]
+    settings = Settings(base=str(base), precision=precision, faq="faq.csv")  # type: ignore[arg-type]
     jobs.init(work)
-    made = jobs.prepare(jobs.open_faq(Workspace(work), settings, None), settings, probe())
-    return replace(made, plan=kept_packed(made.plan)) if precision == "packed" else made
+    return jobs.prepare(jobs.open_faq(Workspace(work), settings, None), settings, probe())
 
 
-def kept_packed(plan: Any) -> Any:
-    """The plan with its 4-bit base as it is, as where there is no room to unpack it."""
+def planned(plan: Any, variant: Variant, batch: int, steps: int) -> Any:
+    """The plan with the bench's batch, and what it forecasts for that."""
     from kefu.plan.bases import resolve
     from kefu.plan.memory import Way, parts
     from kefu.records import Choice
@@ -74,79 +144,116 @@ def kept_packed(plan: Any) -> Any:
     way = Way(
         precision=plan.precision.value,
         compute=plan.compute.value,
-        micro_batch=plan.micro_batch.value,
+        micro_batch=-(-batch // variant.cards),
         length=plan.max_length.value,
-        checkpointing=plan.checkpointing.value,
+        checkpointing=False,
         rank=plan.rank.value,
         targets=plan.targets.value,
         dropout=False,
         engine="lean",
-        accumulation=plan.accumulation.value,
+        accumulation=1 if variant.recorded else 2,
+        cuda=plan.machine.device == "cuda",
+        cards=variant.cards if variant.shard else 1,
     )
+    said = {
+        "engine": "lean", "micro_batch": batch, "accumulation": 1, "steps": steps,
+        "save_every": 10**6, "checkpointing": False, "unpacked": False, "softmax": "all",
+    }  # fmt: skip
     forecast = parts(resolve(plan.base.value).shape, way)
-    return replace(plan, unpacked=Choice(False, "bench"), forecast=forecast)
-
-
-def variant(
-    made: Any,
-    work: Path,
-    name: str,
-    world: int,
-    batch: int,
-    most: int,
-    recorded: bool = False,
-    shard: bool = False,
-) -> dict[str, Any]:
-    """Trains in `world` processes with `batch` rows a step; prints and returns the figures."""
-    from kefu.records import Choice, Plan
-    from kefu.workspace import RunFolder, dump, write_json
-
-    steps = min(-(-EXAMPLES // batch), most)
-    plan = replace(
-        made.plan,
-        engine=Choice("lean", "bench"),
-        micro_batch=Choice(batch, "bench"),
-        accumulation=Choice(1, "bench"),
-        steps=Choice(steps, "bench"),
-        save_every=Choice(10**6, "bench"),
+    return replace(
+        plan, forecast=forecast, **{name: Choice(value, "bench") for name, value in said.items()}
     )
-    folder = RunFolder(work / f"run-{name}-{world}")
-    shutil.rmtree(folder.path, ignore_errors=True)
-    folder.path.mkdir(parents=True)
+
+
+def started(name: str, variant: Variant, folder: Path, weights: bool) -> list[Any]:
+    """A variant's processes, which import and then wait for its turn."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    start = [sys.executable, str(HERE), "--worker", str(folder), "--variants", name]
+    start += ["--weights"] if weights else []
+    found = []
+    for rank in range(variant.cards):
+        place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": variant.cards, "MASTER_PORT": port}
+        env = {**os.environ, **{k: str(v) for k, v in place.items()}, "MASTER_ADDR": "127.0.0.1"}
+        # NVLink multicast asks for rights that rented machines do not give.
+        env["NCCL_NVLS_ENABLE"] = "0"
+        with (folder / f"out-{rank}").open("w") as out:
+            found.append(
+                subprocess.Popen(start, env=env, stdout=out, stderr=out, start_new_session=True)
+            )
+    return found
+
+
+def ended(processes: list[Any], limit: float) -> bool:
+    """Waits until all have ended, or one badly; kills what is left. Whether the time was up."""
+    end = time.monotonic() + limit
+    while time.monotonic() < end:
+        codes = [process.poll() for process in processes]
+        if all(code == 0 for code in codes) or any(codes):
+            break
+        time.sleep(0.05)
+    late = time.monotonic() >= end
+    for process in processes:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    return late
+
+
+def run(
+    name: str, variant: Variant, made: Any, folder: RunFolder, batch: int, steps: int,
+    processes: list[Any],
+) -> dict[str, Any]:  # fmt: skip
+    """Trains in the variant's processes; prints and returns the figures."""
+    from kefu.records import Plan
+    from kefu.workspace import dump, write_json
+
+    plan = planned(made.plan, variant, batch, steps)
     write_json(folder.file("plan.json"), plan, Plan)
-    rows = itertools.islice(itertools.cycle(made.examples), EXAMPLES)
+    # Before the first step the contrast reads every row: for 72B no more than the steps need.
+    count = EXAMPLES if variant.size == "7b" else batch * steps
+    rows = itertools.islice(itertools.cycle(made.examples), count)
     lines = [json.dumps(dump(row), ensure_ascii=False) for row in rows]
     folder.file("examples.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    start = [sys.executable]
-    if world > 1:
-        start += ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(world)]
-    start += [str(HERE), "--worker", str(folder.path), *(["--recorded"] if recorded else [])]
-    start += ["--shard"] if shard else []
     begun = time.monotonic()
-    # NVLink multicast asks for rights that rented machines do not give.
-    done = subprocess.run(
-        start, env={**os.environ, "NCCL_NVLS_ENABLE": "0"}, capture_output=True, text=True
-    )
+    (folder.path / "new").write_text(str(variant.limit))
+    (folder.path / "new").rename(folder.path / "go")
+    late = ended(processes, variant.limit)
+    bad = [p.returncode for p in processes if p.returncode]
     told = list(folder.steps())
-    if done.returncode or len(told) < steps:
-        print(json.dumps({"variant": name, "world": world, "failed": done.stderr[-1500:]}))
+    found: dict[str, Any] = {
+        "variant": name,
+        "size": variant.size,
+        "precision": variant.precision,
+        "cards": variant.cards,
+        "recorded": variant.recorded,
+        "shard": variant.shard,
+        "batch": batch,
+        "took": round(time.monotonic() - begun, 1),
+    }
+    if late or bad or len(told) < steps:
+        words = [(folder.path / f"out-{r}").read_text() for r in range(variant.cards)]
+        print(*words, sep="\n", file=sys.stderr, flush=True)
+        found |= {"killed_after": variant.limit} if late else {"exit": bad}
+        found |= {"steps_done": len(told), "losses": [round(s.loss, 4) for s in told]}
+        print(json.dumps(found | {"last_words": words[-1][-1500:]}), flush=True)
         return {}
     gaps = sorted(b.seconds - a.seconds for a, b in itertools.pairwise(told[WARM - 1 :]))
     # The mean: steps differ in their tokens. The slowest hundredth is the machine's doing.
     gaps = gaps[: max(1, len(gaps) - len(gaps) // 100)]
     each = sum(gaps) / len(gaps)
-    peaks = [int((folder.path / f"peak-{rank}").read_text()) for rank in range(world)]
-    found = {
-        "variant": name,
-        "world": world,
-        "precision": plan.precision.value,
-        "batch": batch,
-        "recorded": recorded,
+    ranks = [json.loads((folder.path / f"told-{r}").read_text()) for r in range(variant.cards)]
+    found |= {
         "steps": steps,
-        "took": round(time.monotonic() - begun, 1),
+        "seconds": ranks[0]["seconds"],
+        "made_gib": [rank.get("made_gib") for rank in ranks],
         "ms_a_step": round(1000 * each, 1),
         "examples_a_second": round(batch / each, 1),
-        "peak_gib": [round(peak / 2**30, 2) for peak in peaks],
+        "peak_gib": [round(rank["peak"] / 2**30, 2) for rank in ranks],
+        "held_gib": [round(rank["held"] / 2**30, 2) for rank in ranks],
         "forecast_gib": round(plan.forecast.allocated / 2**30, 2),
         "losses": [round(step.loss, 6) for step in told[:20]],
         "notes": [step.note for step in told if step.note],
@@ -155,16 +262,20 @@ def variant(
     return found
 
 
-def compared(single: dict[str, Any], many: dict[str, Any], efficiency: bool) -> None:
-    """Prints what several cards bring over one, or how far their losses lie apart."""
-    if not single or not many:
+def compared(control: dict[str, Any], found: dict[str, Any], grows: bool) -> None:
+    """Prints what a variant brings over its control, and how far their losses lie apart."""
+    if not control or not found:
         return
-    speed = many["examples_a_second"] / single["examples_a_second"]
-    line = {"variant": many["variant"], "world": many["world"], "faster": round(speed, 3)}
-    if efficiency:
-        line["efficiency"] = round(speed / many["world"], 3)
+    speed = found["examples_a_second"] / control["examples_a_second"]
+    line = {
+        "variant": found["variant"],
+        "against": control["variant"],
+        "faster": round(speed, 3),
+    }
+    if grows:
+        line["efficiency"] = round(speed / found["cards"], 3)
     else:
-        apart = [abs(a - b) for a, b in zip(single["losses"], many["losses"], strict=True)]
+        apart = [abs(a - b) for a, b in zip(control["losses"], found["losses"], strict=False)]
         line |= {
             "losses_apart_first": round(apart[0], 6),
             "losses_apart_most": round(max(apart), 6),
@@ -173,65 +284,74 @@ def compared(single: dict[str, Any], many: dict[str, Any], efficiency: bool) -> 
 
 
 def main() -> None:
+    every = {**VARIANTS, **MORE}
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tokenizer", type=Path)
-    parser.add_argument("--base", type=Path, help="a base folder that is there already")
+    parser.add_argument("--base", type=Path, help="a 7B folder with weights, to be loaded")
     parser.add_argument("--work", type=Path, default=Path("bench-many"))
-    parser.add_argument("--worlds", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--precisions", nargs="+", default=["bf16", "nf4"])
-    parser.add_argument("--variants", nargs="+", default=VARIANTS, choices=VARIANTS)
-    parser.add_argument("--rows", type=int, help="rows a card; without it the plan's")
-    parser.add_argument("--steps", type=int, default=10**6, help="of each variant, at most")
+    parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=every)
+    parser.add_argument("--rows", type=int, help="rows a step; without it the plan's")
+    parser.add_argument("--steps", type=int, default=16)
+    parser.add_argument("--budget", type=float, default=290, help="seconds for all")
     parser.add_argument("--tiny", action="store_true")
+    parser.add_argument("--limit", type=int, help="seconds for each")
     parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--recorded", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--shard", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--weights", action="store_true", help=argparse.SUPPRESS)
     said = parser.parse_args()
     if said.worker:
-        return worker(said.worker, said.recorded, said.shard)
+        return worker(said.worker, every[said.variants[0]], said.weights)
+    # Ended from outside it takes its processes along.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    end = time.monotonic() + said.budget
+    chosen = {name: every[name] for name in said.variants}
+    if said.limit:
+        chosen = {name: replace(v, limit=said.limit) for name, v in chosen.items()}
     if said.tiny:
         sys.path.insert(0, str(HERE.parents[1] / "tests"))
         import tiny
 
         said.work = Path(tempfile.mkdtemp())
-        said.base, said.precisions, said.steps = tiny.base(said.work / "base"), ["fp32"], 24
-        said.rows = said.rows or 8
-        # Nothing is recorded on a processor.
-        said.variants = [v for v in said.variants if not v.startswith("recorded")]
-        os.environ.setdefault("OMP_NUM_THREADS", "1")
-    if said.base is None:
-        import gpu
-
-        said.base = said.work / "qwen-7b-random"
-        if not (said.base / "model.safetensors.index.json").exists():
-            gpu.build(said.base, said.tokenizer)
-    alone = {}
-    for precision in said.precisions:
-        if precision in ("nf4", "packed") and not importlib.util.find_spec("bitsandbytes"):
-            print(json.dumps({"precision": precision, "left_out": "bitsandbytes is not here"}))
-            continue
-        work = said.work / precision
-        made = prepared(said.base.resolve(), work, precision)
-        rows = said.rows or made.plan.micro_batch.value
-        found = {
-            name: variant(made, work, name, 1, rows, said.steps, name == "recorded")
-            for name in ("recorded", "rows")
-            if name in said.variants
+        said.tokenizer, end = tiny.base(said.work / "words"), time.monotonic() + 3600
+        limit = said.limit or 600
+        chosen = {
+            name: replace(v, size="tiny", limit=limit)
+            for name, v in chosen.items()
+            if name in ON_A_PROCESSOR
         }
-        alone[precision] = (made, work, rows, found)
-    for precision, (made, work, rows, found) in alone.items():
-        for world in (w for w in said.worlds if w > 1):
-            for name in said.variants:
-                grows = name in ("recorded", "rows")
-                recorded, shard = name.startswith("recorded"), name == "shard"
-                if shard and precision in ("nf4", "packed"):
-                    continue
-                many = variant(
-                    made, work, name, world, rows * world if grows else rows, said.steps,
-                    recorded, shard,
-                )  # fmt: skip
-                control = found.get("recorded" if recorded else "rows") or {}
-                compared(control or next(iter(found.values()), {}), many, grows)
+        said.rows = said.rows or 8
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+    import made_bases
+    from kefu.workspace import RunFolder
+
+    # Importing takes longer than most variants: others do it meanwhile where cores are many.
+    ahead = max(1, (os.cpu_count() or 1) // 4)
+    made: dict[tuple[str, str], Any] = {}
+    found: dict[str, dict[str, Any]] = {}
+    waiting: dict[str, list[Any]] = {}
+    try:
+        for place, (name, variant) in enumerate(chosen.items()):
+            for other in list(chosen)[place : place + ahead]:
+                if other not in waiting:
+                    folder = said.work / f"run-{other}"
+                    waiting[other] = started(other, chosen[other], folder, said.base is not None)
+            left = int(end - time.monotonic())
+            if left < 25:
+                print(json.dumps({"variant": name, "left_out": f"{left} s were left"}), flush=True)
+                continue
+            kind = (variant.size, variant.precision)
+            if kind not in made:
+                base = said.base or made_bases.folder_of(variant.size, said.tokenizer, said.work)
+                made[kind] = prepared(base.resolve(), said.work / "-".join(kind), kind[1])
+            rows = said.rows or made[kind].plan.micro_batch.value
+            batch = rows * variant.cards if variant.grows else rows
+            timed = replace(variant, limit=min(variant.limit, left))
+            run_folder = RunFolder(said.work / f"run-{name}")
+            found[name] = run(name, timed, made[kind], run_folder, batch, said.steps, waiting[name])
+            compared(found.get(variant.against, {}), found[name], variant.grows)
+    finally:
+        for process in itertools.chain(*waiting.values()):
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
     return None
 
 

@@ -318,6 +318,8 @@ class Plan:
     """The adapter that the run's own begins from, see train/warm.py; empty for none."""
     unpacked: Choice[bool] = Choice(False, "The base is kept as it is.")
     """Whether a 4-bit base is unpacked once while training: the same numbers, more memory."""
+    shard: Choice[bool] = Choice(False, "Each card holds the whole base.")
+    """Whether the base is cut up over the cards that train together, see train/split.py."""
     patience: Choice[int] = Choice(0, "Off: all steps are done.")
     """Optimizer steps without a gain on held-out wordings after which training ends; 0 for none."""
 

@@ -91,7 +91,8 @@ def _places(finding: Finding) -> str:
 
 _LABELS = {
     "recipe": "recipe", "base": "base model", "precision": "precision", "compute": "arithmetic",
-    "unpacked": "4 bits unpacked once", "engine": "engine", "template": "prompt template",
+    "unpacked": "4 bits unpacked once", "shard": "split over the GPUs",
+    "engine": "engine", "template": "prompt template",
     "trainable": "trainable parameters", "total": "all parameters", "rank": "LoRA rank",
     "alpha": "LoRA alpha", "dropout": "LoRA dropout", "targets": "LoRA on",
     "learning_rate": "learning rate",
@@ -112,6 +113,8 @@ def plan(made: Plan, reasons: bool = True) -> None:
     for name, label in _LABELS.items():
         choice: Choice[Any] = getattr(made, name)
         if name == "unpacked" and made.precision.value != "nf4":
+            continue
+        if name == "shard" and not made.shard.value:
             continue
         line = f"  {label:{width}}  {value(choice.value)}"
         say(

@@ -57,12 +57,14 @@ def check(
     "--machine",
     help="Plan for this machine: t4, l4, a10, 3090, 4090, a100-40, h100, h200, cpu.",
 )
+@click.option("--gpus", type=click.IntRange(1), default=1, help="Plan for so many GPUs at once.")
 @click.option("--reasons/--no-reasons", default=True, help="Why each number is what it is.")
 @with_faq
 @as_json
 def plan(
     asked: Asked,
     machine: str | None,
+    gpus: int,
     reasons: bool,
     json_: bool,
 ) -> None:
@@ -71,7 +73,7 @@ def plan(
     from ..plan import probe
 
     found = asked.faq()
-    made = jobs.prepare(found, asked.settings, probe(machine)).plan
+    made = jobs.prepare(found, asked.settings, probe(machine), cards=gpus).plan
     if json_:
         return emit(dump(made))
     show.plan(made, reasons)
@@ -124,7 +126,11 @@ def reword(
 @click.option(
     "--gpus", type=click.IntRange(1), help="Train on so many GPUs of this machine at once."
 )
-@click.option("--shard", is_flag=True, help="With --gpus: split a base that no GPU holds whole.")
+@click.option(
+    "--shard/--no-shard",
+    default=None,
+    help="With --gpus: split the base over them, or not; without it where no GPU holds it whole.",
+)
 @click.option(
     "--matrix",
     type=click.Path(path_type=Path),
@@ -143,7 +149,7 @@ def train(
     wordings: int | None,
     all_wordings: bool,
     gpus: int | None,
-    shard: bool,
+    shard: bool | None,
     matrix: Path | None,
     ray: str | None,
     json_: bool,
@@ -164,6 +170,7 @@ def train(
     if jobs.joined():
         return None
 
+    cards = jobs.processes()
     bar = show.Progress(asked.settings.recipe == "tutorial")
     told: dict[str, Any] = {"report_to": asked.settings.report_to}
     if not json_:
@@ -185,7 +192,9 @@ def train(
                 raise SystemExit(1)
             if before is not None:
                 settings = jobs.settings_of(before, asked.settings, asked.said)
-                made = jobs.again(before, found, settings, probe(), hold_out=not all_wordings)
+                made = jobs.again(
+                    before, found, settings, probe(), hold_out=not all_wordings, cards=cards
+                )
                 prepared = made.prepared
                 if not json_:
                     changed = ((c.what, c.before, c.after, c.because) for c in made.changes)
@@ -198,6 +207,7 @@ def train(
                     hold_out=not all_wordings,
                     wordings=wordings,
                     steps=steps,
+                    cards=cards,
                 )
             if not json_:
                 for note in prepared.split.notes:

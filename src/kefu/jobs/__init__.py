@@ -13,7 +13,7 @@ from .examining import Answerer, answered_by, evaluate
 from .exporting import Parity, export, over_llama
 from .preparing import Prepared, check_faq, init, open_faq, prepare, proposals, wordings_for
 from .runs import compare_runs, let_out, loss_curve, refused, report_of, summary
-from .training import joined, launched, on_gpus, resume, settle, take_up, train
+from .training import joined, launched, on_gpus, processes, resume, settle, take_up, train
 from .trying import PARTS, Standing, attempt, judges
 from .watching import Progress, progress
 
@@ -50,6 +50,7 @@ __all__ = [
     "open_faq",
     "over_llama",
     "prepare",
+    "processes",
     "progress",
     "proposals",
     "refused",

@@ -56,9 +56,16 @@ def settings_of(folder: RunFolder, settings: Settings, said: Mapping[str, object
 
 
 def again(
-    folder: RunFolder, faq: Faq, settings: Settings, machine: Machine, *, hold_out: bool = True
+    folder: RunFolder,
+    faq: Faq,
+    settings: Settings,
+    machine: Machine,
+    *,
+    hold_out: bool = True,
+    cards: int = 1,
 ) -> Again:
-    """Prepares the run after `folder`'s from its advice; `faq` as it is today.
+    """Prepares the run after `folder`'s from its advice, for `cards` GPUs together; `faq` as it
+    is today.
 
     Raises RunError where it was not examined, or where neither the plan nor the FAQ would differ.
     """
@@ -71,7 +78,7 @@ def again(
     fill = wordings_for(len(faq.pairs))
     if "wordings" in why:
         fill = MORE * max(fill, WORDINGS // 2)
-    made = prepare(faq, settings, machine, hold_out=hold_out, wordings=fill)
+    made = prepare(faq, settings, machine, hold_out=hold_out, wordings=fill, cards=cards)
     made = replace(made, plan=_plan(made.plan, before, why))
     changes = list(_changes(before, made.plan, found))
     one, other = _by_rule(evidence.examples), _by_rule(made.examples)

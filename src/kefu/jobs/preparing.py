@@ -100,17 +100,20 @@ def prepare(
     wordings: int | None = None,
     steps: int | None = None,
     times: Times = Times(),  # noqa: B008 (frozen)
+    cards: int = 1,
 ) -> Prepared:
     """Divides the FAQ, fills up wordings by rules to `wordings` each, and makes the plan.
 
     With `hold_out` a quarter of the wordings is kept for the exam; without it only a tenth, to
     set the threshold. `times` is what a sweep tries; what is held out and asked does not depend
-    on it, nor on `wordings` or the base.
+    on it, nor on `wordings` or the base. `cards` GPUs train together.
     """
     share = 0.25 if hold_out else 0.0
     split = exams.split(faq, seed=settings.seed, exam_share=share)
     rows = list(split.train)
-    first = plans.make(settings, faq, machine)  # says which base, and what share to hand over
+    first = plans.make(
+        settings, faq, machine, cards=cards
+    )  # says which base, and what share to hand over
     if settings.recipe != "tutorial":
         split = replace(split, held_out=(*split.held_out, *_held_out(faq, split, settings.seed)))
         if wordings is None:
@@ -122,7 +125,9 @@ def prepare(
         rows += _after_another_topic(rows, settings.seed)
         rows += _answers(rows)
     counter = _counter(first.base.value)
-    plan = plans.make(settings, faq, machine, train=rows, count_tokens=counter, times=times)
+    plan = plans.make(
+        settings, faq, machine, train=rows, count_tokens=counter, times=times, cards=cards
+    )
     return Prepared(faq, split, tuple(rows), with_steps(plan, steps) if steps else plan)
 
 

@@ -21,7 +21,7 @@ def train(
     prepared: Prepared,
     *,
     name: str | None = None,
-    shard: bool = False,
+    shard: bool | None = None,
     report_to: Sequence[str] = (),
     look: Look | None = None,
     on_step: Callable[[Step], None] = lambda step: None,
@@ -59,7 +59,7 @@ def resume(
     workspace: Workspace,
     name: str,
     *,
-    shard: bool = False,
+    shard: bool | None = None,
     report_to: Sequence[str] = (),
     look: Look | None = None,
     on_step: Callable[[Step], None] = lambda step: None,
@@ -124,7 +124,12 @@ def settle(folder: RunFolder, allowed: float) -> Bot:
 
 def launched() -> bool:
     """Whether torchrun, accelerate launch or `--gpus` started this process with others."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return processes() > 1
+
+
+def processes() -> int:
+    """How many train together in this launch."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def joined() -> bool:

@@ -53,8 +53,13 @@ def softmax(job: Job) -> Choice[Literal["all", "likely"]]:
 
 
 def fit(job: Job) -> Fit | None:
-    """The fastest way to run this job that fits its machine, or None."""
-    return fastest(job.base, job.machine, _ways(job), job.rows)
+    """The fastest way to run this job that fits its machine, or None. A base is cut up over cards
+    only where none of them holds it whole: it then has to be fetched in every step."""
+    for cards in sorted({1, job.cards}):
+        found = fastest(job.base, job.machine, _ways(job, cards), job.rows, job.cards)
+        if found is not None:
+            return found
+    return None
 
 
 def _warm(name: str) -> Choice[str]:
@@ -76,7 +81,7 @@ def _rank_table() -> str:
     return f"{first}, {last} above"
 
 
-def _ways(job: Job) -> list[Way]:
+def _ways(job: Job, cards: int = 1) -> list[Way]:
     return candidates(
         precisions(job.base, job.machine, job.settings.precision),
         batch_of(job.rows.total),
@@ -86,7 +91,21 @@ def _ways(job: Job) -> list[Way]:
         False,
         ENGINE,
         job.cuda,
+        cards,
     )
+
+
+def _shard(job: Job, way: Way) -> Choice[bool]:
+    """Whether the base is cut up, and why."""
+    if way.cards > 1:
+        return Choice(
+            True,
+            f"No single GPU has room for it: each of the {way.cards} keeps a part of every layer, "
+            "and fetches the rest where it is computed.",
+        )
+    if job.cards > 1:
+        return Choice(False, "The whole base fits on each GPU, which is faster than fetching it.")
+    return Choice(False, "One GPU or processor trains, and holds all of it.")
 
 
 def default(job: Job) -> Plan:
@@ -94,7 +113,9 @@ def default(job: Job) -> Plan:
     rows, said, base = job.rows, job.settings, job.base
     best = fit(job)
     if best is None:
-        raise too_big(base, job.machine, _ways(job), rows)
+        all_cards = job.machine.gpus if job.cards == 1 else 1
+        over_all = _ways(job, all_cards) if all_cards > 1 else []
+        raise too_big(base, job.machine, _ways(job, job.cards), rows, over_all)
     way = best.way
     passes = tables.passes(said.thorough, rows.pairs, rows.wordings) * job.times.practice
     batch = batch_of(rows.total)
@@ -210,6 +231,7 @@ def default(job: Job) -> Plan:
             if way.unpacked
             else "The base is kept as it is.",
         ),
+        shard=_shard(job, way),
         patience=Choice(
             said.patience, YOURS if said.patience else "All steps are done: the last is the best."
         ),

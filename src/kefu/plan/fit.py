@@ -6,6 +6,7 @@ precision of the frozen base does, and that is said. Does not know the past of t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ..errors import BaseError, SettingsError
@@ -46,8 +47,8 @@ def room(machine: Machine) -> int:
     return int(machine.memory * float(table["usable"]))
 
 
-def assess(base: Base, machine: Machine, way: Way, rows: Rows) -> Fit:
-    """What one way needs, and how long it takes."""
+def assess(base: Base, machine: Machine, way: Way, rows: Rows, cards: int = 1) -> Fit:
+    """What one way needs on each of the `cards` that train together, and how long it takes."""
     mean = min(rows.mean, way.length)
     if way.engine == "lean":
         way = replace(way, width=width(way, rows), copies=COPIES)
@@ -58,7 +59,9 @@ def assess(base: Base, machine: Machine, way: Way, rows: Rows) -> Fit:
     else:
         tokens = mean
     labelled = rows.labelled if way.answer_only else mean
-    step = step_seconds(base.shape, way, machine, tokens=tokens, labelled=labelled)
+    step = step_seconds(
+        base.shape, way, machine, tokens=tokens, labelled=labelled, cards=max(cards, way.cards)
+    )
     return Fit(way, parts(base.shape, way), step)
 
 
@@ -118,11 +121,14 @@ def candidates(
     dropout: bool,
     engine: Engine,
     cuda: bool,
+    cards: int = 1,
 ) -> list[Way]:
-    """All ways to make steps of `batch` examples."""
+    """All ways to make steps of `batch` examples; with `cards` those with a base that is cut up
+    over so many."""
     # Where 16 bits are allowed and fit, they need no unpacking.
     asked = all(precision == "nf4" for precision, _ in options)
-    unpackings = (False, True) if asked and cuda and engine == "lean" else (False,)
+    plain = asked and cuda and engine == "lean" and cards == 1
+    unpackings = (False, True) if plain else (False,)
     return [
         Way(
             precision=precision,
@@ -137,23 +143,25 @@ def candidates(
             accumulation=batch // micro,
             cuda=cuda,
             unpacked=unpacked,
+            cards=cards,
         )
         for precision, compute in options
         for unpacked in unpackings
-        for micro in range(batch, 0, -1)
+        for micro in range(-(-batch // cards), 0, -1)
         if batch % micro == 0
         for checkpointing in (False, True)
     ]
 
 
-def fastest(base: Base, machine: Machine, ways: list[Way], rows: Rows) -> Fit | None:
+def fastest(
+    base: Base, machine: Machine, ways: list[Way], rows: Rows, cards: int = 1
+) -> Fit | None:
     """The fastest of the ways that fit; of ways within 2 % of it, the one with least memory.
 
     Layers are recomputed only where it makes something fit: a tiny model's time hardly shows it.
     """
-    fits = [
-        f for way in ways if (f := assess(base, machine, way, rows)).parts.memory <= room(machine)
-    ]
+    found = (assess(base, machine, way, rows, cards) for way in ways)
+    fits = [fit for fit in found if fit.parts.memory <= room(machine)]
     if not fits:
         return None
     best = min(f.step for f in fits)
@@ -164,8 +172,11 @@ def _plainest(fit: Fit) -> tuple[bool, int]:
     return fit.way.checkpointing, fit.parts.memory
 
 
-def too_big(base: Base, machine: Machine, ways: list[Way], rows: Rows) -> BaseError:
-    """The error for a base of which no way fits, with what would."""
+def too_big(
+    base: Base, machine: Machine, ways: list[Way], rows: Rows, over_all: Sequence[Way] = ()
+) -> BaseError:
+    """The error for a base of which no way fits, with what would; `over_all` are the ways to cut
+    it up over all GPUs of the machine, where that was not asked."""
     least = min(assess(base, machine, way, rows).parts.memory for way in ways)
     smaller = [
         other
@@ -176,6 +187,8 @@ def too_big(base: Base, machine: Machine, ways: list[Way], rows: Rows) -> BaseEr
     if smaller:
         best = max(smaller, key=lambda b: b.shape.parameters)
         advice = f'What would fit is `base = "{best.name}"`, or a machine with more memory.'
+    if any(assess(base, machine, way, rows).parts.memory <= room(machine) for way in over_all):
+        advice = f"Train it on all GPUs of this machine, with --gpus {machine.gpus}. {advice}"
     if ways[-1].precision != "nf4" and machine.device == "cuda":
         advice = f'Write `precision = "auto"` to let 4 bits be chosen. {advice}'
     return BaseError(

@@ -31,6 +31,8 @@ class Job:
     base_because: str
     rows: Rows
     times: Times = field(default_factory=Times)
+    cards: int = 1
+    """GPUs that train together."""
 
     @property
     def cuda(self) -> bool:

@@ -29,6 +29,7 @@ def make(
     train: Sequence[Example] | None = None,
     count_tokens: Callable[[str], int] | None = None,
     times: Times = Times(),  # noqa: B008 (frozen)
+    cards: int = 1,
 ) -> Plan:
     """The plan of a run, every value with its reason. Imports no torch, reads no weights.
 
@@ -37,7 +38,7 @@ def make(
     own tokenizer, a callable from text to its number of tokens; without it lengths are guessed,
     rather too long. `base_config` is the base's config.json, where the caller has it; otherwise
     it comes from the catalogue, a folder or the model hub. `times` is for sweeps over the default
-    recipe.
+    recipe. `cards` is how many GPUs train together: a base that none of them holds is cut up.
 
     Raises FaqError for an FAQ without pairs, BaseError for a base that is unknown, out of reach
     or too big (with what would fit), SettingsError for settings that do not go together.
@@ -60,7 +61,10 @@ def make(
             settings.persona,
         )
         _check_length(base, rows)
-        return Job(settings, faq, machine, base, f"{because} {base_note(base)}", rows, times)
+        said = f"{because} {base_note(base)}"
+        # What is chosen unasked fits one card: the bot has to answer on one.
+        together = cards if because == YOURS else 1
+        return Job(settings, faq, machine, base, said, rows, times, together)
 
     recipe = tutorial if settings.recipe == "tutorial" else default
     if settings.base == "auto" and base_config is None:

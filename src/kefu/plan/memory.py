@@ -22,6 +22,9 @@ NF4_BLOCK = 64
 """Weights that share one scale (bitsandbytes' default)."""
 NF4_SECOND_BLOCK = 256
 """Scales that share one scale of theirs, with double quantisation (Dettmers et al. 2023)."""
+GATHERED = 3
+"""Whole layers that a card holds of a base that is cut up: the one that is computed, the next one
+as it comes, and that in its place. From reading torch's FSDP; not measured."""
 LOGIT_ROWS = 256
 """Rows of logits made at a time where they are made in pieces."""
 
@@ -54,6 +57,8 @@ class Way:
     copies: int = 0
     """Copies of what moves (adapter and both moments, in fp32) that are kept on the device, to go
     back to (see train/guard.py)."""
+    cards: int = 1
+    """Over how many cards the base's layers are cut up (FSDP); 1 where each card holds all."""
     full_logits: bool = False
     """Whether all logits are made at once, as plain transformers does; neither engine does."""
 
@@ -71,7 +76,7 @@ class Way:
     def recorded(self) -> bool:
         """Whether steps are replayed as CUDA graphs, so that nothing waits for Python."""
         plain = self.accumulation == 1 and not self.checkpointing and self.compute != "fp16"
-        return self.cuda and self.engine == "lean" and plain
+        return self.cuda and self.engine == "lean" and plain and self.cards == 1
 
     @property
     def mixed(self) -> bool:
@@ -79,19 +84,30 @@ class Way:
         return BYTES[self.compute] == 2
 
 
-def weights(shape: Shape, precision: Precision, compute: Compute) -> int:
-    """Bytes of the frozen base. Embeddings, head and norms are never quantised."""
-    if precision != "nf4":
-        return shape.parameters * BYTES[precision]
-    small = 0
+def weights(shape: Shape, precision: Precision, compute: Compute, cards: int = 1) -> int:
+    """Bytes of the frozen base on each of the cards that its layers are cut up over. Embeddings,
+    head and norms are never quantised; they, and the scales of 4 bits, are whole on every card."""
+    whole = (shape.parameters - shape.linear_weights) * BYTES[_plain(precision, compute)]
+    cut = largest = 0
     for block in shape.blocks:
+        layer = 0
         for linear in block.linears:
-            packed = -(-linear.weights // 2)
+            if precision != "nf4":
+                layer += linear.weights * BYTES[precision]
+                continue
+            layer += -(-linear.weights // 2)
             scales = -(-linear.weights // NF4_BLOCK)
             second = -(-scales // NF4_SECOND_BLOCK) * 4
             tables = 2048  # two code books and an offset, a matrix
-            small += block.count * (packed + scales + second + tables)
-    return small + (shape.parameters - shape.linear_weights) * BYTES[compute]
+            whole += block.count * (scales + second + tables)
+        cut += block.count * layer
+        largest = max(largest, layer)
+    return whole + (cut if cards == 1 else -(-cut // cards) + GATHERED * largest)
+
+
+def _plain(precision: Precision, compute: Compute) -> Compute:
+    """The dtype of what is not quantised."""
+    return compute if precision == "nf4" else precision
 
 
 def kept(shape: Shape, block: Block, way: Way) -> int:
@@ -156,7 +172,7 @@ def parts(shape: Shape, way: Way) -> Forecast:
     gradients = 4 * trainable
     optimizer = 8 * trainable + way.copies * 12 * trainable
     table = rates()["gpu" if way.cuda else "cpu"]
-    frozen = weights(shape, way.stored, way.compute)
+    frozen = weights(shape, way.stored, way.compute, way.cards)
     moving = adapters + gradients + optimizer + activations + logit_part
     overhead = int(table["context"]) + int(float(table["fragmentation"]) * (frozen // 4 + moving))
     if way.cuda:

@@ -27,26 +27,36 @@ def partial(shape: Shape, way: Way) -> bool:
 
 
 def step_seconds(
-    shape: Shape, way: Way, machine: Machine, *, tokens: float, labelled: float
+    shape: Shape,
+    way: Way,
+    machine: Machine,
+    *,
+    tokens: float,
+    labelled: float,
+    cards: int = 1,
 ) -> float:
     """Seconds of one optimizer step.
 
     `tokens` is the mean of a row as the engine sees it (padding included), `labelled` the mean
-    number of rows of logits that it makes for it.
+    number of rows of logits that it makes for it. Of several `cards` each does its share of the
+    rows; what they send each other of the adapter is not counted.
     """
     launch = _launch(way)
     a_row = flops(shape, way, tokens, labelled)
-    batch = way.micro_batch
+    share = -(-way.micro_batch * way.accumulation // cards)
+    batch = min(way.micro_batch, share)
     compute = batch * a_row / _rate(way, machine)
     moved = _moved(shape, way) / machine.bandwidth
     small = _small(shape, way, batch * tokens, machine) if way.recorded else 0.0
     busy = compute + moved + small
+    if way.cards > 1:
+        busy += _fetched(shape, way) / float(rates()["gpu"]["link"])
     host = 0.0
     if way.cuda:
         host = shape.layers * (launch["layer"] + (launch["nf4"] if way.stored == "nf4" else 0))
         if way.checkpointing:
             host *= launch["checkpointing"]
-    return float(way.accumulation * max(busy, host + 0.1 * busy) + launch["step"])
+    return float(-(-share // batch) * max(busy, host + 0.1 * busy) + launch["step"])
 
 
 def run_seconds(steps: int, step: float, shape: Shape, way: Way) -> float:
@@ -104,6 +114,12 @@ def _rate(way: Way, machine: Machine) -> float:
     if way.compute == "fp32":
         return machine.flops / float(rates()["gpu"]["fp32_slower"])
     return machine.flops
+
+
+def _fetched(shape: Shape, way: Way) -> float:
+    """Bytes of other cards' slices that a micro-batch brings, forwards and backwards."""
+    each = 0.5 if way.stored == "nf4" else BYTES[way.stored]
+    return 2 * each * shape.linear_weights * (way.cards - 1) / way.cards
 
 
 def _moved(shape: Shape, way: Way) -> float:

@@ -7,7 +7,8 @@ Knows a plan and rows; nothing of exams, answers or terminals. Two engines do th
 
 from .curve import loss_text
 from .many import launch
-from .session import Interrupted, Look, join, train
+from .running import join, train
+from .session import Interrupted, Look
 from .trackers import tracked
 
 __all__ = ["Interrupted", "Look", "join", "launch", "loss_text", "tracked", "train"]

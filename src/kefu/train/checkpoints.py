@@ -17,7 +17,7 @@ import os
 import random
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,15 @@ from ..records import Choice, Example, Plan
 from ..workspace import RunFolder, cannot_write, dump, write_json
 
 MANIFEST = "manifest.json"
-UNLEARNT = {"micro_batch", "accumulation", "checkpointing", "save_every", "keep", "log_every"}
+UNLEARNT = {
+    "micro_batch",
+    "accumulation",
+    "checkpointing",
+    "save_every",
+    "keep",
+    "log_every",
+    "shard",
+}
 """Choices of a plan that change how a run is computed, and nothing of what it learns."""
 NAMES = {"plan": "another plan", "faq": "other rows of the FAQ", "base": "another base model"}
 SAMPLE = 64
@@ -50,14 +58,26 @@ def digests(plan: Plan, examples: Sequence[Example]) -> dict[str, str]:
     return {"plan": _digest(chosen), "faq": _digest(rows)}
 
 
-def base_digest(model: Any) -> str:
-    """Of the frozen weights of a PEFT model: names, shapes and the first values of each."""
+def base_digest(model: Any, cut: Mapping[str, str] | None = None) -> str:
+    """Of the frozen weights of a PEFT model: names, shapes and the first values of each. `cut` has
+    the lines of weights that are cut up over cards meanwhile."""
     found = hashlib.sha256()
     for name, weight in model.named_parameters():
         if not weight.requires_grad:
-            values = weight.detach().reshape(-1)[:SAMPLE].float().cpu().tolist()
-            found.update(f"{name} {tuple(weight.shape)} {values}\n".encode())
+            line = (cut or {}).get(name) or sampled(name, weight)
+            found.update(f"{line}\n".encode())
     return found.hexdigest()
+
+
+def sampled(name: str, weight: Any) -> str:
+    """What tells a weight from that of another base; the same in whatever dtype 4 bits lie."""
+    import torch
+
+    flat, shape = weight.detach().reshape(-1), tuple(weight.shape)
+    if hasattr(weight, "quant_state"):
+        flat = flat.view(torch.uint8)
+        shape = (flat.numel(), 1)
+    return f"{name} {shape} {flat[:SAMPLE].float().cpu().tolist()}"
 
 
 def _digest(data: Any) -> str:

@@ -14,7 +14,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,13 +45,13 @@ class Cards:
     def first(self) -> bool:
         return self.rank == 0
 
-    def told(self, work: Any) -> Any:
-        """What rank 0 says, on every rank."""
+    def told(self, work: Any, by: int = 0) -> Any:
+        """What the rank `by` says, on every rank."""
         if self.world == 1:
             return work
         said = [work]
         try:
-            dist.broadcast_object_list(said, src=0, device=torch.device("cpu"))
+            dist.broadcast_object_list(said, src=by, device=torch.device("cpu"))
         except RuntimeError:
             raise _gone() from None
         return said[0]
@@ -125,12 +126,30 @@ class Cards:
                 raise _gone() from None
         return any(said)
 
+    def spread(self, values: torch.Tensor, by: int) -> None:
+        """Overwrites `values` with those of the rank `by`; the host does not wait for it."""
+        try:
+            dist.broadcast(values, src=by)
+        except RuntimeError:
+            raise _gone() from None
+
     def add(self, flat: torch.Tensor) -> None:
         """Adds up a tensor over all ranks, in place; the host does not wait for it."""
         try:
             dist.all_reduce(flat)
         except RuntimeError:
             raise _gone() from None
+
+
+@contextmanager
+def agreed(cards: Cards) -> Iterator[None]:
+    """Raises on every rank what was raised inside on any of them, the first rank's first."""
+    wrong: KefuError | None = None
+    try:
+        yield
+    except KefuError as error:
+        wrong = error
+    cards.agree(wrong)
 
 
 def _brought(numbers: torch.Tensor, to: torch.Tensor) -> torch.Tensor:

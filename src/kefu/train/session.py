@@ -1,6 +1,7 @@
-"""One training session: what both engines share before, between and after their steps.
+"""One training session: what both engines share between their steps.
 
-The order of rows, the LoRA model, the log of steps, checkpoints and the finished run folder.
+The order of rows, the log of steps, and what may end training before its time. Does not know how
+a session is opened (opening.py), nor what comes before and after its steps (running.py).
 """
 
 from __future__ import annotations
@@ -11,19 +12,17 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from ..errors import FaqError, KefuError, RunError
+from ..errors import KefuError
 from ..prompt import Prompt, Row
-from ..records import Example, Plan, Run, Step
-from ..weights import load, to_stderr
+from ..records import Plan, Step
 from ..workspace import RunFolder, append_lines, dump, write_text
-from . import checkpoints, ladder, many, split, warm
-from .leaves import describe, finish, trainable
+from . import checkpoints, many
 
 OnStep = Callable[[Step], None]
 
@@ -191,236 +190,3 @@ def peak_memory(device: str) -> int:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return int(peak if sys.platform == "darwin" else peak * 1024)
-
-
-def train(
-    plan: Plan,
-    examples: Sequence[Example],
-    folder: RunFolder,
-    *,
-    on_step: OnStep = lambda step: None,
-    on_start: Callable[[int, int], None] = lambda trainable, total: None,
-    held_out: Sequence[Example] = (),
-    resume: bool = False,
-    shard: bool = False,
-    look: Look | None = None,
-    say: Callable[[str], None] = to_stderr,
-) -> Run:
-    """Fine-tunes by `plan` on `examples` into `folder`, and returns what came of it.
-
-    `on_start` hears the trainable and the total parameters, `on_step` every optimizer step.
-    Where the plan has patience, training ends early once `held_out` wordings gain nothing more, and
-    the best adapter is kept. With `resume` training goes on from the newest checkpoint that is
-    whole; with `shard` the base is cut up over the processes of the launch. `look` shows it on the
-    way (not under TRL). Writes plan.json, examples.jsonl, steps.jsonl, adapter/ (PEFT's own form,
-    tokenizer beside it), loss.svg, versions.json and run.json.
-
-    Raises RunError when the folder is held by another training, FaqError when a row is longer
-    than the plan allows (nothing is ever cut) or when the disk is full, Interrupted on Ctrl-C
-    with the last checkpoint kept, and on SIGTERM with one of the step that was being done.
-    """
-    cards = many.here()
-    if not cards.first:  # a program of one's own under torchrun: rank 0 says what is done
-        return join()
-    if cards.world > 1 and plan.engine.value == "trl":
-        raise RunError(
-            "This plan is trained by TRL, which kefu runs in one process.",
-            "Train on one card, without --gpus.",
-        )
-    if shard:
-        split.refuse_unless_possible(plan, cards.world)
-    with folder.locked():
-        if folder.finished:
-            raise RunError(
-                f"The run {folder.name} is finished already.", "Give a new one a name with --name."
-            )
-        of = checkpoints.digests(plan, examples)
-        if resume:
-            checkpoints.refuse_another(folder, of)
-        describe(plan, examples, folder)
-        work = _Work(plan, tuple(examples), folder, resume, shard, of, tuple(held_out))
-        try:
-            return _trained(cards.told(work), cards, on_step, on_start, say, look)
-        except KeyboardInterrupt:
-            path = checkpoints.newest(folder)
-            when = (
-                f"after step {checkpoints.step_of(path)}"
-                if path
-                else ("before its first checkpoint")
-            )
-            raise Interrupted(
-                f"Training was stopped {when}.",
-                f"Go on with `kefu train --resume {folder.name}`.",
-            ) from None
-        finally:
-            many.leave()
-
-
-def join() -> Run:
-    """This process's share of a training that rank 0 of the same launch leads with `train`.
-
-    Writes and says nothing. Ends the process when rank 0 ends, which says why.
-    """
-    cards = many.here()
-    try:
-        work: _Work = cards.told(None)
-        return _trained(work, cards, lambda step: None, lambda *n: None, lambda text: None)
-    except (KefuError, KeyboardInterrupt):
-        sys.exit(2)
-    finally:
-        many.leave()
-
-
-@dataclass(frozen=True, slots=True)
-class _Work:
-    """What every process has to know of a training."""
-
-    plan: Plan
-    examples: tuple[Example, ...]
-    folder: RunFolder
-    resume: bool
-    shard: bool
-    of: dict[str, str]
-    held_out: tuple[Example, ...] = ()
-
-
-def _trained(
-    work: _Work,
-    cards: many.Cards,
-    on_step: OnStep,
-    on_start: Callable[[int, int], None],
-    say: Callable[[str], None],
-    look: Look | None = None,
-) -> Run:
-    plan, folder, asked = work.plan, work.folder, Asked(alone=cards.world == 1)
-    with asked.heard():
-        wrong: KefuError | None = None
-        try:
-            session = _open(plan, work.examples, folder, on_step, say, cards, work.shard)
-            session.of = work.of | {"base": checkpoints.base_digest(session.model)}
-            session.asked, session.look = asked, look
-            session.watched = _watched(session, work)
-            if work.resume:
-                checkpoints.refuse_another(folder, session.of)
-            if work.shard:
-                session.notes.append(split.over_cards(session.model, session.device))
-        except KefuError as error:
-            wrong = error
-        cards.agree(wrong)
-        on_start(trainable(session.model), plan.total.value)
-        if plan.engine.value == "lean":
-            session.plan, note = cards.told(ladder.remembered(plan))
-            session.notes += [note] if note else []
-        if plan.engine.value == "trl":
-            from .trl_engine import run as run_engine
-        else:
-            from . import graphs, lean
-
-            run_engine = graphs.run if graphs.possible(session) else lean.run
-        asked.stepping = True
-        try:
-            run_engine(session, work.resume)
-        except Exception as error:  # outside of what the ladder can mend, and in TRL
-            if not ladder.short_of_memory(error):
-                raise
-            raise RunError(
-                f"The memory of {plan.machine.name} is full.",
-                "Close what else uses it, or take a smaller model with --base. Go on then with "
-                f"`kefu train --resume {folder.name}`.",
-            ) from None
-        with checkpoints.writing(folder, folder.adapter) if cards.first else nullcontext():
-            return finish(session)
-
-
-def _open(
-    plan: Plan,
-    examples: Sequence[Example],
-    folder: RunFolder,
-    on_step: OnStep,
-    say: Callable[[str], None],
-    cards: many.Cards,
-    shard: bool,
-) -> Session:
-    import torch
-    from peft import LoraConfig, TaskType, get_peft_model
-    from transformers import set_seed
-
-    device = plan.machine.device
-    if device == "cuda" and not torch.cuda.is_available():
-        raise RunError(
-            "The plan is for a GPU, and there is none here.", "Make the plan on this machine."
-        )
-    set_seed(plan.seed.value)
-    place = f"cuda:{torch.cuda.current_device()}" if device == "cuda" else "cpu"
-    loaded = load(
-        plan.base.value,
-        precision=plan.precision.value,
-        compute=plan.compute.value,
-        unpacked=plan.unpacked.value,
-        device="cpu" if shard else place,  # one card would not hold it
-        trust_remote_code=plan.trust_remote_code,
-        say=say,
-    )
-    prompt = Prompt(
-        loaded.tokenizer,
-        plan.template.value,
-        persona=plan.persona.value,
-        hand_over=plan.hand_over.value,
-    )
-    rows = [prompt.row(e, answer_only=plan.answer_only_loss.value) for e in examples]
-    _check(rows, examples, plan, prompt)
-    targets = plan.targets.value
-    config = LoraConfig(
-        r=plan.rank.value,
-        lora_alpha=plan.alpha.value,
-        lora_dropout=plan.dropout.value,
-        target_modules="all-linear" if targets == ("all-linear",) else list(targets),
-        bias="none",
-        task_type=TaskType.CAUSAL_LM,
-    )
-    set_seed(plan.seed.value)  # the adapter's first values depend on nothing that came before
-    model = get_peft_model(loaded.model, config)
-    if plan.warm.value:
-        warm.start(model, plan.warm.value)
-    model.train()
-    if cards.rank:
-        torch.manual_seed(plan.seed.value + cards.rank)  # what is dropped is drawn for each row
-    numbers: dict[str, int] = {}
-    owners = [
-        -1 if e.answer is None else numbers.setdefault(e.answer, len(numbers)) for e in examples
-    ]
-    return Session(
-        plan, rows, folder, model, prompt, place, on_step, owners, cards=cards, split=shard
-    )
-
-
-def _watched(session: Session, work: _Work) -> list[tuple[list[int], int]]:
-    """Held-out wordings that have an answer among the trained ones."""
-    if not session.plan.patience.value:
-        return []
-    numbers = {e.answer: n for e, n in zip(work.examples, session.owners, strict=True)}
-    return [
-        (session.prompt.ids(e.question), numbers[e.answer])
-        for e in work.held_out
-        if e.answer is not None and e.answer in numbers and not e.history
-    ]
-
-
-def _check(rows: list[Row], examples: Sequence[Example], plan: Plan, prompt: Prompt) -> None:
-    """Every row fits, and ends in a terminator that is learned."""
-    if not rows:
-        raise FaqError("There is nothing to train: no rows.", "Add questions with answers.")
-    most = plan.max_length.value
-    for row, example in zip(rows, examples, strict=True):
-        if len(row.ids) > most:
-            raise FaqError(
-                f"The question {example.question!r} makes {len(row.ids)} tokens with its answer, "
-                f"and the plan allows {most}.",
-                "Shorten the answer; kefu never cuts one silently.",
-            )
-        # A bot without it never stops.
-        if not example.brief and row.labels[-1] != prompt.terminator:
-            raise FaqError(
-                f"The row of {example.question!r} does not end in the terminator.",
-                "This is a fault of kefu's templates: please report it.",
-            )

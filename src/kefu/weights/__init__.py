@@ -11,6 +11,7 @@ from .embedded import cache_folder, to_stderr
 from .head import frozen_head
 from .loader import Loaded, load, load_tokenizer, local_counter, tokenizer_of
 from .sentences import sentence_encoder
+from .sliced import layers_of
 from .states import last_states
 
 # On some processors it asks for a kernel of the model hub's, and warns that it does without.
@@ -24,6 +25,7 @@ __all__ = [
     "cache_folder",
     "frozen_head",
     "last_states",
+    "layers_of",
     "load",
     "load_tokenizer",
     "local_counter",

@@ -20,6 +20,7 @@ from ..records import Precision
 from .adapters import WEIGHTS, damaged
 from .embedded import Say, converted, folder_of, to_stderr
 from .qwen1 import as_qwen2, downloaded, is_qwen1, mapped_folder
+from .sliced import device_map, not_dispatched
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,7 @@ def load(
     compute: str = "bf16",
     unpacked: bool = False,
     device: str = "cpu",
+    turn: tuple[int, int] | None = None,
     adapter: Path | None = None,
     trust_remote_code: bool = False,
     say: Say = to_stderr,
@@ -78,8 +80,9 @@ def load(
 
     `compute` is the dtype of the arithmetic of a 4-bit base ("bf16", "fp16" or "fp32"). With
     `unpacked` a 4-bit base is turned into plain matrices of that dtype at once: the same numbers
-    as bitsandbytes unpacks in every step, so the same losses, faster, in more memory.
-    Where memory is too short for that it stays packed.
+    as bitsandbytes unpacks in every step, so the same losses, faster, in more memory. Where memory
+    is too short for that it stays packed. With `turn` (rank, world) only every world-th layer is
+    loaded, from the rank-th on, and the others have no memory.
     Raises BaseError when the base does not exist, cannot be reached or does not fit, RunError when
     the adapter is not there. Only safetensors are read, of either.
     """
@@ -105,7 +108,12 @@ def load(
         options["dtype"] = dtypes[precision]
     with _quiet_bars(), _said(base, trust_remote_code):
         place = place_of(base, say)
-        model = _fitting(base, precision, device, lambda: from_pretrained(place, **options))
+        if turn is None:
+            model = _fitting(base, precision, device, lambda: from_pretrained(place, **options))
+        else:
+            options["device_map"] = device_map(place, device, *turn, trust_remote_code)
+            with not_dispatched():
+                model = _fitting(base, precision, device, lambda: from_pretrained(place, **options))
         if unpacked and precision == "nf4":
             packed, model = model, _unpacked(model, dtypes[compute], say)
             if model is None:
@@ -219,7 +227,11 @@ def _said(base: Base, trusted: bool) -> Iterator[None]:
         ) from None
     except (OSError, ImportError, KeyError, RuntimeError, EOFError, SafetensorError) as error:
         if "out of memory" in str(error).lower():
-            raise
+            raise BaseError(
+                f"The base {base.name} needs more memory than there is.",
+                "Close what else uses it, take --precision nf4 or a smaller base. One that was "
+                "trained over several GPUs opens where one GPU holds it.",
+            ) from None
         raise BaseError(
             f"The base {base.name} cannot be loaded: {_first(error)}.",
             f"Check its name and the network. {offline()}",
