@@ -180,6 +180,7 @@ class Walk:
         self.page.wait_for_timeout(3000)
         self.picture("examining")
         self.see("#report iframe", seconds)
+        self.page.wait_for_timeout(2000)  # once more drawn, as the run's name comes last
         self.report()
         self.picture("report")
 
