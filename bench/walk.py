@@ -127,14 +127,14 @@ class Walk:
         self.page.set_input_files("#upload input[type=file]", file)
         self.clicks += 1
 
-    def picture(self, name: str) -> None:
-        """Keeps a picture of the whole page."""
+    def picture(self, name: str, whole: bool = True) -> None:
+        """Keeps a picture of the whole page, or of what is seen of it."""
         if self.shots is not None:
             self.pictures += 1
             self.shots.mkdir(parents=True, exist_ok=True)
             self.page.wait_for_timeout(700)  # what slides has arrived
             path = self.shots / f"{self.pictures:02}-{name}.png"
-            self.page.screenshot(path=path, full_page=True)
+            self.page.screenshot(path=path, full_page=whole)
 
     def say(self, where: str, text: str) -> None:
         """Types into a box."""
@@ -180,9 +180,10 @@ class Walk:
         self.page.wait_for_timeout(3000)
         self.picture("examining")
         self.see("#report iframe", seconds)
-        self.page.wait_for_timeout(2000)  # once more drawn, as the run's name comes last
         self.report()
-        self.picture("report")
+        # A frame of another origin is painted only where it is seen.
+        self.page.locator("#report iframe").scroll_into_view_if_needed()
+        self.picture("report", whole=False)
 
     def to_the_end(self, question: str, seconds: float = 1800) -> None:
         """Two versions side by side, chat, release, export."""
