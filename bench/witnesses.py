@@ -1,0 +1,141 @@
+"""What each witness of the bot knows, and which weights serve them best.
+
+    python bench/witnesses.py untrained FAQ.csv EXAM.jsonl
+    python bench/witnesses.py weights RUN EXAM.jsonl [RUN EXAM.jsonl …]
+
+`untrained`: the base with the adapter that kefu brings and nothing learned from the FAQ; a question
+gets the answer of the nearest wording, of the nearest answer, or of both. `weights`: the raw
+evidence of trained runs (bench/seeds.py leaves them in --work) on exams, and the share of reworded
+questions that is right with each of 60 settings of the weights, the best first. Multi-turn
+questions are left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kefu.bot import Bot
+from kefu.bot.choose import choose
+from kefu.bot.memory import SHARPNESS
+from kefu.bot.weighing import LEAST, TOP, WITNESSES
+from kefu.faq import read
+from kefu.workspace import RunFolder
+
+KINDS = ("reworded", "near-miss", "out-of-scope")
+
+
+def asked(path: Path) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    return [q for q in lines if q["kind"] in KINDS and not q.get("history")]
+
+
+def untrained(faq: Path, exam: Path) -> None:
+    import warm
+    from kefu.train.warm import start
+
+    said = argparse.Namespace(base=warm.BASE, seed=42, layers=0, targets=None, rank=16, dropout=0.0)
+    reader = warm.Reader(said)
+    start(reader.model, said.base)
+    pairs, questions = read(faq).pairs, asked(exam)
+    answers = list(dict.fromkeys(p.answer for p in pairs))
+    texts = [(t, answers.index(p.answer)) for p in pairs for t in p.phrasings]
+    known = reader.all_states([t for t, _ in texts], 64).cpu()
+    told = reader.all_states(answers, 32).cpu()
+    states = reader.all_states([q["question"] for q in questions], 64).cpu()
+
+    def likeness(others: torch.Tensor) -> torch.Tensor:
+        centre = others.mean(0)
+        unit = torch.nn.functional.normalize
+        return unit(states - centre, dim=-1) @ unit(others - centre, dim=-1).T
+
+    near = likeness(known)
+    owners = torch.tensor([owner for _, owner in texts]).expand_as(near)
+    words = torch.full((len(questions), len(answers)), -1.0)
+    words = words.scatter_reduce(1, owners, near, "amax")
+    kinds = [q["kind"] for q in questions]
+    truth = [answers.index(q["answer"]) if q["answer"] in answers else -1 for q in questions]
+    for name, score in {
+        "wordings": words,
+        "answers": likeness(told),
+        "wordings + 0.5 answers": words + 0.5 * likeness(told),
+    }.items():
+        top, best = score.max(1)
+        hits = [float(s) for s, b, t in zip(top, best, truth, strict=True) if int(b) == t]
+        line: dict[str, Any] = {"witness": name}
+        line["right"] = round(100 * len(hits) / kinds.count("reworded"), 1)
+        for kind in KINDS[1:]:
+            others = [float(s) for s, k in zip(top, kinds, strict=True) if k == kind]
+            line[f"auc {kind}"] = round(warm.auc(hits, others), 3)
+        print(json.dumps(line))
+
+
+def evidence(run: Path, exam: Path) -> list[tuple[int, list[torch.Tensor]]]:
+    """For each reworded question the right answer's number and what the witnesses say of each."""
+    bot = Bot.open(RunFolder(run))
+    weigher = bot._make_weigher()
+    found = []
+    for question in (q for q in asked(exam) if q["kind"] == "reworded"):
+        prompt = bot.prompt.ids(question["question"])
+        (chosen,) = choose(weigher.engine, weigher.root, [prompt], best=TOP)
+        state = weigher.engine.hidden([prompt])
+        trie = torch.full((len(bot.answers) + 1,), LEAST)
+        for number, probability in chosen.leaves:
+            trie[number] = max(probability, LEAST)
+        states = torch.full((len(bot.answers) + 1,), -1.0)
+        likeness = weigher.memory.likeness(state)[0]
+        states[: len(likeness)] = likeness
+        letters = torch.zeros(len(bot.answers))
+        for hit in weigher.index.search(question["question"], 10):
+            owner = weigher.owners[hit.pair]
+            letters[owner] = max(float(letters[owner]), hit.score)
+        shares = torch.softmax(states * SHARPNESS, 0).clamp_min(LEAST).log()[:-1]
+        told = torch.softmax(weigher.said.likeness(state)[0] * SHARPNESS, 0)
+        witnesses = [trie.log()[:-1], shares, told.clamp_min(LEAST).log(), letters]
+        found.append((bot.answers.index(question["answer"]), witnesses))
+    if not found:
+        raise SystemExit(f"{exam} asks nothing that is worded otherwise than in the FAQ.")
+    return found
+
+
+def weights(pairs: list[tuple[Path, Path]]) -> None:
+    sets = [evidence(run, exam) for run, exam in pairs]
+    tried = {(0.25, 1.0, 0.0, 5.0), WITNESSES}
+    tried |= set(
+        itertools.product((0.0, 0.1, 0.2), (1.0,), (0.25, 0.5, 0.75, 1.0), (8, 12, 16, 20, 26))
+    )
+    lines = []
+    for setting in tried:
+        right = [
+            sum(
+                int(sum(w * e for w, e in zip(setting, seen, strict=True)).argmax()) == truth
+                for truth, seen in questions
+            )
+            / len(questions)
+            for questions in sets
+        ]
+        lines.append((round(100 * sum(right) / len(right), 1), setting, right))
+    for mean, setting, right in sorted(lines, reverse=True):
+        each = [round(100 * share, 1) for share in right]
+        now = " (the bot's)" if setting == WITNESSES else ""
+        print(f"{mean:5.1f}  trie, states, answers, letters {setting}{now}  {each}")
+
+
+def main() -> None:
+    what, *paths = sys.argv[1:] or [""]
+    if what == "untrained" and len(paths) == 2:
+        untrained(Path(paths[0]), Path(paths[1]))
+    elif what == "weights" and paths and len(paths) % 2 == 0:
+        weights([(Path(a), Path(b)) for a, b in zip(paths[::2], paths[1::2], strict=True)])
+    else:
+        raise SystemExit(__doc__)
+
+
+if __name__ == "__main__":
+    main()
