@@ -25,14 +25,11 @@ from typing import Any
 def one(said: argparse.Namespace, seed: int) -> None:
     """One seed: train, examine in every mode, print."""
     from kefu import jobs
-    from kefu.jobs import preparing
     from kefu.plan import probe
     from kefu.records import Choice
     from kefu.settings import Settings
     from kefu.workspace import Workspace
 
-    if said.no_answers:
-        preparing._answers = lambda rows: []
     workspace = Workspace(said.work / f"seed-{seed}")
     settings = Settings(seed=seed, thorough=said.thorough, base=said.base)
     if said.precision:
@@ -49,6 +46,9 @@ def one(said: argparse.Namespace, seed: int) -> None:
     if said.rate:
         rate = Choice(said.rate, "The bench's.")
         prepared = replace(prepared, plan=replace(prepared.plan, learning_rate=rate))
+    if said.no_answers:
+        others = tuple(e for e in prepared.examples if e.kind != "answer")
+        prepared = replace(prepared, examples=others)
     begun = time.monotonic()
     run = jobs.train(workspace, prepared)
     trained = time.monotonic() - begun

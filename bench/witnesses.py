@@ -22,9 +22,7 @@ from typing import Any
 import torch
 
 from kefu.bot import Bot
-from kefu.bot.choose import choose
-from kefu.bot.memory import SHARPNESS
-from kefu.bot.weighing import LEAST, TOP, WITNESSES
+from kefu.bot.weighing import WITNESSES
 from kefu.faq import read
 from kefu.workspace import RunFolder
 
@@ -76,29 +74,16 @@ def untrained(faq: Path, exam: Path) -> None:
         print(json.dumps(line))
 
 
-def evidence(run: Path, exam: Path) -> list[tuple[int, list[torch.Tensor]]]:
+def evidence(run: Path, exam: Path) -> list[tuple[int, torch.Tensor]]:
     """For each reworded question the right answer's number and what the witnesses say of each."""
     bot = Bot.open(RunFolder(run))
-    weigher = bot._make_weigher()
-    found = []
-    for question in (q for q in asked(exam) if q["kind"] == "reworded"):
-        prompt = bot.prompt.ids(question["question"])
-        (chosen,) = choose(weigher.engine, weigher.root, [prompt], best=TOP)
-        state = weigher.engine.hidden([prompt])
-        trie = torch.full((len(bot.answers) + 1,), LEAST)
-        for number, probability in chosen.leaves:
-            trie[number] = max(probability, LEAST)
-        states = torch.full((len(bot.answers) + 1,), -1.0)
-        likeness = weigher.memory.likeness(state)[0]
-        states[: len(likeness)] = likeness
-        letters = torch.zeros(len(bot.answers))
-        for hit in weigher.index.search(question["question"], 10):
-            owner = weigher.owners[hit.pair]
-            letters[owner] = max(float(letters[owner]), hit.score)
-        shares = torch.softmax(states * SHARPNESS, 0).clamp_min(LEAST).log()[:-1]
-        told = torch.softmax(weigher.said.likeness(state)[0] * SHARPNESS, 0)
-        witnesses = [trie.log()[:-1], shares, told.clamp_min(LEAST).log(), letters]
-        found.append((bot.answers.index(question["answer"]), witnesses))
+    questions = [q for q in asked(exam) if q["kind"] == "reworded"]
+    texts = [q["question"] for q in questions]
+    told = bot.witnesses(texts)
+    found = [
+        (bot.answers.index(q["answer"]), t.evidence[:, :-1])
+        for q, t in zip(questions, told, strict=True)
+    ]
     if not found:
         raise SystemExit(f"{exam} asks nothing that is worded otherwise than in the FAQ.")
     return found
@@ -113,10 +98,7 @@ def weights(pairs: list[tuple[Path, Path]]) -> None:
     lines = []
     for setting in tried:
         right = [
-            sum(
-                int(sum(w * e for w, e in zip(setting, seen, strict=True)).argmax()) == truth
-                for truth, seen in questions
-            )
+            sum(int((torch.tensor(setting) @ seen).argmax()) == truth for truth, seen in questions)
             / len(questions)
             for questions in sets
         ]

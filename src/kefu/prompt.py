@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import Any
 
 from .errors import BaseError, SettingsError
-from .records import Example, Turn
+from .records import Example, Plan, Turn
 
 IGNORED = -100
 """The label of a token that is not to be learned (torch's and transformers' convention)."""
@@ -89,6 +89,16 @@ class Prompt:
         self.template = template
         self.persona = persona
         self.hand_over = hand_over
+
+    @classmethod
+    def of_plan(cls, tokenizer: Any, plan: Plan) -> Prompt:
+        """The prompt of a run: the same in training, in the bot, and in every export."""
+        return cls(
+            tokenizer,
+            plan.template.value,
+            persona=plan.persona.value,
+            hand_over=plan.hand_over.value,
+        )
 
     # --- what the model reads -------------------------------------------------
 

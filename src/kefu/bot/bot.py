@@ -21,7 +21,7 @@ from .engine import Engine, Model
 from .generate import MOST, generate, generate_all
 from .memory import Memory
 from .trie import build
-from .weighing import Weighed, Weigher
+from .weighing import Told, Weighed, Weigher
 
 BATCH = 32
 """Questions that are answered at one time on a CPU; on a GPU eight times as many. Below this a
@@ -82,15 +82,9 @@ class Bot:
             adapter=None if merged else adapter or folder.adapter,
             trust_remote_code=plan.trust_remote_code,
         )
-        prompt = Prompt(
-            loaded.tokenizer,
-            plan.template.value,
-            persona=plan.persona.value,
-            hand_over=plan.hand_over.value,
-        )
+        prompt = Prompt.of_plan(loaded.tokenizer, plan)
         bot = cls(folder, plan, pairs, Engine(loaded.model, loaded.device), prompt)
-        if mode:
-            bot.mode = mode
+        bot.mode = mode or bot.mode
         return bot
 
     # --- answering ---------------------------------------------------------------
@@ -221,6 +215,10 @@ class Bot:
                 right = self.answers[found.best] == row.answer
                 yield sure.Seen(found.features, right, row.answer is not None)
 
+    def witnesses(self, questions: Sequence[str]) -> Iterator[Told]:
+        """What each witness says of each question, for choosing their weights."""
+        return self._ready().witnesses(questions, [self.prompt.ids(q) for q in questions])
+
     @contextmanager
     def untuned(self) -> Iterator[Bot]:
         """The same base without the adapter, answering freely: the exam's control."""
@@ -266,14 +264,17 @@ class Bot:
         return [self._locked(ids, w) for ids, w in zip(texts, weighed, strict=True)]
 
     def _weigh(self, questions: Sequence[str], prompts: Sequence[Sequence[int]]) -> list[Weighed]:
-        if self._weigher is None:
-            self._weigher = self._make_weigher()
-        found = self._weigher.weigh(questions, prompts)
+        found = self._ready().weigh(questions, prompts)
         known = [self._known.get(_bare(question)) for question in questions]
         return [
             w if number is None else replace(w, best=number, certain=True)
             for w, number in zip(found, known, strict=True)
         ]
+
+    def _ready(self) -> Weigher:
+        if self._weigher is None:
+            self._weigher = self._make_weigher()
+        return self._weigher
 
     def _make_weigher(self) -> Weigher:
         away = len(self.answers)

@@ -162,12 +162,7 @@ class Shelf:
             self._tokenizers[words] = tokenizer_of(
                 plan.base.value, folder.adapter, trust_remote_code=plan.trust_remote_code
             )
-        prompt = Prompt(
-            self._tokenizers[words],
-            plan.template.value,
-            persona=plan.persona.value,
-            hand_over=plan.hand_over.value,
-        )
+        prompt = Prompt.of_plan(self._tokenizers[words], plan)
         with self._turn:
             with suppress(OSError):  # told when it is read
                 self._make_room((folder.adapter / WEIGHTS).stat().st_size)
@@ -210,7 +205,7 @@ def _bytes(bot: Bot) -> int:
     """What a bot holds beside its adapter: states exactly, all else by the length of its text."""
     texts = (t for pair in bot.pairs for t in (*pair.phrasings, pair.answer))
     records = RECORDS * sum(len(text.encode()) for text in texts)
-    return records + (int(bot._weigher.memory.states.nbytes) if bot._weigher else 0)
+    return records + (bot._weigher.bytes if bot._weigher else 0)
 
 
 def _words(folder: RunFolder) -> str:

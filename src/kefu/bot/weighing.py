@@ -9,13 +9,13 @@ shares.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from ..recall import Index
-from .choose import Chosen, choose
+from .choose import choose
 from .engine import Model
 from .memory import SHARPNESS, Memory
 from .trie import Node
@@ -51,6 +51,18 @@ class Weighed:
     """The question is one that was trained, letter for letter: there is nothing to weigh."""
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the witnesses say of one question."""
+
+    evidence: torch.Tensor
+    """(4, answers + 1), the hand-over last: trie, states and answers as logarithms of shares,
+    letters as a likeness of 0 to 1; in the order of WITNESSES."""
+    states: torch.Tensor
+    """(answers + 1): likeness to the nearest trained wording, -1 to 1."""
+    asked: int
+
+
 FEATURES = ("share", "hand_over", "state_margin", "state_hand_over")
 """How far ahead the best answer and the hand-over are in all, and the best in hidden states."""
 
@@ -78,35 +90,44 @@ class Weigher:
         self.owners = list(owners)
         self.answers = answers
 
+    @property
+    def bytes(self) -> int:
+        """What the states of wordings and answers take."""
+        return int(self.memory.states.nbytes + self.said.states.nbytes)
+
     def weigh(self, questions: Sequence[str], prompts: Sequence[Sequence[int]]) -> list[Weighed]:
         """The evidence for each question, given the prompt that asks it."""
+        return [self._one(told) for told in self.witnesses(questions, prompts)]
+
+    def witnesses(
+        self, questions: Sequence[str], prompts: Sequence[Sequence[int]]
+    ) -> Iterator[Told]:
+        """What each witness says of each question, before it is weighed."""
         chosen = choose(self.engine, self.root, prompts, best=TOP)
-        states = self.engine.hidden(prompts)
-        likeness, said = self.memory.likeness(states), self.said.likeness(states)
+        hidden = self.engine.hidden(prompts)
+        likeness, said = self.memory.likeness(hidden), self.said.likeness(hidden)
         found = self.index.search_all(list(questions), 10)
-        letters = torch.zeros(len(questions), self.answers + 1)
-        for row, hits in zip(letters, found, strict=True):
+        size = self.answers + 1
+        for leaves, near, answers, hits in zip(chosen, likeness, said, found, strict=True):
+            trie = torch.full((size,), LEAST)
+            for number, probability in leaves.leaves:
+                trie[number] = max(probability, LEAST)
+            states = torch.full((size,), -1.0)
+            states[: near.shape[0]] = near
+            shares = torch.softmax(states * SHARPNESS, 0).clamp_min(LEAST)
+            told = torch.softmax(answers * SHARPNESS, 0).clamp_min(LEAST).log()
+            # No answer stands for the hand-over: here it is as likely as any.
+            told = torch.cat([told, told.mean().unsqueeze(0)])
+            letters = torch.zeros(size)
             for hit in hits:
                 owner = self.owners[hit.pair]
-                row[owner] = max(float(row[owner]), hit.score)
-        return [
-            self._one(*witnesses) for witnesses in zip(chosen, likeness, said, letters, strict=True)
-        ]
+                letters[owner] = max(float(letters[owner]), hit.score)
+            evidence = torch.stack([trie.log(), shares.log(), told, letters])
+            yield Told(evidence, states, leaves.asked)
 
-    def _one(
-        self, chosen: Chosen, near: torch.Tensor, said: torch.Tensor, letters: torch.Tensor
-    ) -> Weighed:
-        size = self.answers + 1
-        trie = torch.full((size,), LEAST)
-        for number, probability in chosen.leaves:
-            trie[number] = max(probability, LEAST)
-        states = torch.full((size,), -1.0)
-        states[: near.shape[0]] = near
-        shares = torch.softmax(states * SHARPNESS, 0).clamp_min(LEAST)
-        told = torch.softmax(said * SHARPNESS, 0).clamp_min(LEAST).log()
-        # No answer stands for the hand-over: here it is as likely as any.
-        told = torch.cat([told, told.mean().unsqueeze(0)])
-        evidence = TRIE * trie.log() + STATES * shares.log() + ANSWERS * told + LETTERS * letters
+    def _one(self, told: Told) -> Weighed:
+        states = told.states
+        evidence = torch.tensor(WITNESSES) @ told.evidence
         total = torch.softmax(evidence, 0)
         ranked = total[:-1].sort(descending=True)
         best = int(ranked.indices[0])
@@ -124,7 +145,7 @@ class Weigher:
             if float(share) >= LEAST_OFFERED
         )
         share, away = float(ranked.values[0]), float(total[-1])
-        return Weighed(best, share, away, features, chosen.asked, likely)
+        return Weighed(best, share, away, features, told.asked, likely)
 
 
 def _logit(share: float) -> float:

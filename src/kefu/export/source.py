@@ -74,12 +74,7 @@ class Source:
     def prompt(self) -> Prompt:
         """The prompt as in training."""
         plan = self.plan
-        return Prompt(
-            self.tokenizer,
-            plan.template.value,
-            persona=plan.persona.value,
-            hand_over=plan.hand_over.value,
-        )
+        return Prompt.of_plan(self.tokenizer, plan)
 
     @cached_property
     def chat_template(self) -> str:

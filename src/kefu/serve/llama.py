@@ -104,12 +104,7 @@ class LlamaEngine:
     def _serve(self, llama: Llama) -> None:
         """Until llama.cpp ends or the server does; whoever waits meanwhile is kept waiting."""
         plan = self._plan
-        prompt = Prompt(
-            _Words(llama, RunFolder(self.run).adapter / "tokenizer.json"),
-            plan.template.value,
-            persona=plan.persona.value,
-            hand_over=plan.hand_over.value,
-        )
+        prompt = Prompt.of_plan(_Words(llama, RunFolder(self.run).adapter / "tokenizer.json"), plan)
         room = llama.context() - MOST
         prompt.ids("…")
         self._ended.clear()

@@ -46,12 +46,7 @@ def open_session(
         trust_remote_code=plan.trust_remote_code,
         say=say,
     )
-    prompt = Prompt(
-        loaded.tokenizer,
-        plan.template.value,
-        persona=plan.persona.value,
-        hand_over=plan.hand_over.value,
-    )
+    prompt = Prompt.of_plan(loaded.tokenizer, plan)
     rows = [prompt.row(e, answer_only=plan.answer_only_loss.value) for e in examples]
     _check(rows, examples, plan, prompt)
     targets = plan.targets.value
