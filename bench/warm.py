@@ -62,6 +62,12 @@ def indexed(intent: Intent) -> tuple[list[str], list[str]]:
     return [first, *rest[: INDEXED - 1]], rest[INDEXED - 1 :]
 
 
+def cheapest_cut(lengths: Sequence[int]) -> int:
+    """Where to cut rising lengths, so that two portions padded to their longest are smallest."""
+    n = len(lengths)
+    return min(range(n), key=lambda i: i * lengths[i - 1] + (n - i) * lengths[-1])
+
+
 class Reader:
     """The base with an adapter, and the states where answers begin."""
 
@@ -92,17 +98,13 @@ class Reader:
         self.inner = self.model.get_base_model()
         self._ids: dict[str, list[int]] = {}
 
-    def states(self, texts: Sequence[str], portions: int = 4) -> torch.Tensor:
-        """(n, d) in float32. In portions of like length: answers are far longer than questions."""
+    def states(self, texts: Sequence[str]) -> torch.Tensor:
+        """(n, d) in float32. In two portions by length: answers are far longer than questions."""
         rows = [self._ids.setdefault(t, self.prompt.ids(t)) for t in texts]
         order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
-        size = -(-len(rows) // portions)
-        found = torch.cat(
-            [
-                self._padded([rows[i] for i in order[s : s + size]])
-                for s in range(0, len(rows), size)
-            ]
-        )
+        cut = cheapest_cut([len(rows[i]) for i in order])
+        parts = [part for part in (order[:cut], order[cut:]) if part]
+        found = torch.cat([self._padded([rows[i] for i in part]) for part in parts])
         back = torch.empty(len(order), dtype=torch.long)
         back[torch.tensor(order)] = torch.arange(len(order))
         return found[back.to(found.device)]
@@ -123,7 +125,7 @@ class Reader:
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
         found = torch.cat(
             [
-                self.states([texts[i] for i in order[s : s + size]], 1)
+                self.states([texts[i] for i in order[s : s + size]])
                 for s in range(0, len(order), size)
             ]
         )

@@ -6,10 +6,12 @@ so gradients, optimizer, checkpoints and the finished run are those of many.py, 
 cut up or whole, on any number of cards. Layers come one by one, each from the card that loaded it
 (weights/sliced.py), so that no card ever holds more than its slices and a layer.
 
-A base in 4 bits is cut up in its packed form, whose bytes FSDP is given as numbers of the dtype of
-the rest (as `bnb_4bit_quant_storage` does, but only after PEFT, which would round the adapter's
-first values to that dtype); the scales of its blocks stay whole on every card. Does not know
-embeddings and head, which stay whole too.
+A base in 4 bits is cut up in its packed form; the scales of its blocks stay whole on every card.
+Its bytes are given out as numbers, since FSDP takes no others, but of another dtype than the rest,
+so that FSDP sends bytes round. Of the same dtype, which is what `bnb_4bit_quant_storage` is for,
+they would be copied on a GPU by `torch._foreach_copy_`, which writes one NaN for every NaN
+(pytorch#159333): one pair of packed bytes in a thousand reads as one, and the model would be
+another one. Does not know embeddings and head, which stay whole too.
 """
 
 from __future__ import annotations
@@ -141,9 +143,10 @@ def _put(module: Any, name: str, kind: str, grad: bool, got: dict[str, Any], dev
         from bitsandbytes.nn import Params4bit
 
         made = Params4bit.from_prequantized(value, got, device=device, module=module)
+        other = torch.bfloat16 if made.quant_state.dtype == torch.float32 else torch.float32
         bytes_ = made.data.reshape(-1).view(torch.uint8)
-        if bytes_.numel() % made.quant_state.dtype.itemsize == 0:
-            made.data = bytes_.view(made.quant_state.dtype).unsqueeze(1)
+        if bytes_.numel() % other.itemsize == 0:
+            made.data = bytes_.view(other).unsqueeze(1)
         made.quant_storage = module.quant_storage = made.data.dtype
         setattr(module, name, made)
     else:
