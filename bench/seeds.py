@@ -1,6 +1,6 @@
 """How good is the bot on an FAQ: several seeds, every mode, the controls beside them.
 
-    python bench/seeds.py FAQ [--exam EXAM.jsonl] [--seeds 1 2 3] [--modes verbatim free]
+    python bench/seeds.py FAQ [--exam EXAM.jsonl …] [--seeds 1 2 3] [--modes verbatim free]
         [--allowed 0.02 0.1 1] [--jobs 1]
 
 With --exam every wording of the FAQ is trained but for a tenth, and that exam is put; without it a
@@ -53,12 +53,19 @@ def one(said: argparse.Namespace, seed: int) -> None:
     run = jobs.train(workspace, prepared)
     trained = time.monotonic() - begun
     folder = workspace.run(run.name)
-    variants = [(mode, allowed) for mode in said.modes for allowed in said.allowed]
-    for i, (mode, allowed) in enumerate(variants):
+    exams: list[Path | None] = said.exam or [None]
+    variants = [
+        (mode, allowed, exam) for mode in said.modes for allowed in said.allowed for exam in exams
+    ]
+    for i, (mode, allowed, exam) in enumerate(variants):
         bot = jobs.settle(folder, allowed)
         begun = time.monotonic()
         report = jobs.evaluate(
-            folder, exam=said.exam, mode=mode, bot=bot, controls=i == 0 and not said.no_controls
+            folder,
+            exam=exam,
+            mode=mode,
+            bot=bot,
+            controls=i < len(exams) and not said.no_controls,
         )
         for candidate in report.candidates:
             kinds = {
@@ -75,7 +82,8 @@ def one(said: argparse.Namespace, seed: int) -> None:
             line = {
                 "seed": seed,
                 "who": candidate.name,
-                "mode": f"{mode} {allowed:g}",
+                "mode": f"{mode} {allowed:g}"
+                + (f" {exam.stem}" if exam and len(exams) > 1 else ""),
                 "train_seconds": round(trained),
                 "eval_seconds": round(time.monotonic() - begun),
                 "median_answer": candidate.last_token,
@@ -89,7 +97,7 @@ def one(said: argparse.Namespace, seed: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("faq", type=Path)
-    parser.add_argument("--exam", type=Path)
+    parser.add_argument("--exam", type=Path, nargs="+")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--modes", nargs="+", default=["verbatim"])
     parser.add_argument("--allowed", type=float, nargs="+", default=[0.02])
@@ -133,7 +141,7 @@ def main() -> None:
             invented = sum(m["kinds"][kind]["invented"] for m in mine)
             offered = [m["kinds"][kind]["offered"] for m in mine]
             print(
-                f"{who:32} {mode:14} {kind:13} right {sum(right) / len(right):5.1f} "
+                f"{who:32} {mode:25} {kind:13} right {sum(right) / len(right):5.1f} "
                 f"({min(right)}-{max(right)})  handed over {sum(away) / len(away):5.1f}  "
                 f"offered {sum(offered) / len(offered):5.1f}  "
                 f"false answers {sum(false) / len(false):4.1f}  invented {invented}"
