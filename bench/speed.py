@@ -1,6 +1,6 @@
 """How fast a training step is: the tutorial's recipe, TRL at its best, and kefu's engine.
 
-    python bench/speed.py --tokenizer FOLDER [--work FOLDER] [--only NAME ...]
+    python bench/speed.py --tokenizer FOLDER [--work FOLDER] [--only NAME ...] [--unsloth FOLDER]
 
 Builds the architecture of Qwen2.5-7B with random weights (speed and memory do not depend on the
 values) under --work, with the tokenizer in FOLDER (any Qwen tokenizer), and trains LoRA r 16 on q,
@@ -13,7 +13,6 @@ the same first losses for what computes the same.
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import os
 import random
@@ -28,6 +27,8 @@ from typing import Any
 HERE = Path(__file__).parent
 QKVO = ("q_proj", "k_proj", "v_proj", "o_proj")
 EXAMPLES, STEPS = 1000, 40
+LONGEST = 300
+"""Seconds that a variant may take."""
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "tutorial": {"engine": "trl", "micro_batch": 1, "accumulation": 4, "checkpointing": True,
@@ -42,6 +43,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "graphs-bf16-64": {"micro_batch": 64, "steps": 24},
     "graphs-bf16-all-linear": {"targets": ("all-linear",)},
 }  # fmt: skip
+BESIDE = {"unsloth-nf4": True, "unsloth-bf16": False}
+"""Unsloth at four a step, 4-bit or not."""
 
 
 def examples(count: Any) -> list[Any]:
@@ -64,108 +67,100 @@ def examples(count: Any) -> list[Any]:
     return made
 
 
-def one(name: str, base: Path, work: Path) -> None:
-    """Runs one variant in this process and prints its line."""
-    started = float(os.environ["BENCH_STARTED"])
-    import torch
-
-    torch_seconds = time.time() - started
+def prepared(name: str, base: Path, work: Path, steps: int) -> tuple[Any, list[Any]]:
+    """A variant's plan, and its rows as text."""
     from kefu import jobs
     from kefu.plan import probe
-    from kefu.prompt import Prompt
     from kefu.records import Choice
     from kefu.settings import Settings
-    from kefu.train import graphs, train
     from kefu.weights import load_tokenizer
-    from kefu.workspace import RunFolder, Workspace
+    from kefu.workspace import Workspace
 
-    said = dict(VARIANTS[name])
-    cuda = torch.cuda.is_available()
-    if not said.pop("graphs", True):
-        graphs.possible = lambda session: False
-    steps = int(said.pop("steps", STEPS))
-    settings = Settings(base=str(base), precision="fp32" if not cuda else "bf16", faq="faq.csv")
+    said = {k: v for k, v in VARIANTS[name].items() if k not in ("graphs", "steps")}
+    machine = probe()
+    precision = "bf16" if machine.device == "cuda" else "fp32"
+    settings = Settings(base=str(base), precision=precision, faq="faq.csv")
     jobs.init(work)
-    prepared = jobs.prepare(
-        jobs.open_faq(Workspace(work), settings, None), settings, probe(), steps=steps
-    )
+    plan = jobs.prepare(
+        jobs.open_faq(Workspace(work), settings, None), settings, machine, steps=steps
+    ).plan
     tokenizer = load_tokenizer(str(base))
-    rows = examples(lambda text: len(tokenizer.encode(text)))
     changes = {
         "rank": 16, "alpha": 32, "targets": QKVO, "contrast": 0.0, "micro_batch": 4,
         "accumulation": 1, "checkpointing": False, "max_length": 512, "dropout": 0.0,
         "save_every": 10_000, "warmup": 2, "softmax": "all", "learning_rate": 2e-4,
-        "log_every": 1, **said,
+        "log_every": 1, "scheduler": "cosine", **said,
     }  # fmt: skip
-    plan = prepared.plan
     for key, value in changes.items():
         plan = replace(plan, **{key: Choice(value, "bench")})
-    prompt = Prompt(tokenizer, plan.template.value, hand_over=plan.hand_over.value)
+    return plan, examples(lambda text: len(tokenizer.encode(text)))
+
+
+def one(name: str, base: Path, work: Path, steps: int | None) -> None:
+    """Runs one variant in this process and prints its line."""
+    from stopwatch import Stopwatch
+
+    steps = steps or int(VARIANTS[name].get("steps", STEPS))
+    watch = Stopwatch(steps)
+    torch_seconds = time.time() - watch.started
+
+    from kefu.prompt import Prompt
+    from kefu.train import graphs, train
+    from kefu.weights import load_tokenizer
+    from kefu.workspace import RunFolder
+
+    if not VARIANTS[name].get("graphs", True):
+        graphs.possible = lambda session: False
+    plan, rows = prepared(name, base, work, steps)
+    prompt = Prompt.of_plan(load_tokenizer(str(base)), plan)
     lengths = [len(prompt.row(e).ids) for e in rows]
     folder = RunFolder(work / f"bench-{name}")
     shutil.rmtree(folder.path, ignore_errors=True)
     folder.path.mkdir(parents=True)
-    stamps: list[float] = []
-    losses: list[float] = []
-    busy: list[float] = []
-    watch = None
-    from_step, for_steps = max(4, steps - 8), min(4, steps - 5)
-
-    def on_step(step: Any) -> None:
-        nonlocal watch
-        if cuda:
-            torch.cuda.synchronize()
-        stamps.append(time.time())
-        losses.append(round(step.loss, 4))
-        if cuda and len(stamps) == from_step:
-            watch = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA])
-            watch.__enter__()
-        elif watch is not None and len(stamps) == from_step + for_steps:
-            torch.cuda.synchronize()
-            watch.__exit__(None, None, None)
-            spans = [e for e in watch.events() if str(e.device_type).endswith("CUDA")]
-            busy.append(sum(e.device_time_total for e in spans) / 1000 / for_steps)
-            if os.environ.get("BENCH_KERNELS"):
-                print(
-                    watch.key_averages().table(
-                        sort_by="cuda_time_total", row_limit=18, max_name_column_width=70
-                    ),
-                    flush=True,
-                )
-            watch = None
-
-    ready = time.time()
+    ready = loaded = time.time()
 
     def on_start(*_: int) -> None:
         nonlocal loaded
         loaded = time.time()
 
-    loaded = ready
-    train(plan, rows, folder, on_step=on_step, on_start=on_start)
-    gaps = sorted(b - a for a, b in itertools.pairwise(stamps[1:from_step]))
-    ms = 1000 * gaps[len(gaps) // 2]
-    batch = plan.effective_batch
-    line = {
-        "variant": name,
-        "ms_a_step": round(ms, 1),
-        "gpu_busy_ms": round(busy[0], 1) if busy else None,
-        "examples_a_second": round(1000 * batch / ms, 1),
-        "batch": batch,
-        "tokens_a_row": round(sum(lengths) / len(lengths), 1),
+    train(plan, rows, folder, on_step=lambda step: watch.step(step.loss), on_start=on_start)
+    tokens = sum(lengths) / len(lengths)
+    line = watch.line(name, batch=plan.effective_batch, tokens=tokens, total=plan.total.value)
+    line |= {
         "torch_import_s": round(torch_seconds, 1),
-        "ready_s": round(ready - started, 1),
+        "ready_s": round(ready - watch.started, 1),
         "load_s": round(loaded - ready, 1),
-        "first_step_s": round(stamps[0] - started, 1),
-        "second_step_s": round(stamps[1] - stamps[0], 2),
-        "slowest_ms": round(1000 * gaps[-1]),
-        "steps": steps,
-        "peak_gib": round(torch.cuda.max_memory_allocated() / 2**30, 2) if cuda else None,
-        "losses": losses[:4] + losses[-2:],
     }
-    # Multiply-adds of a forward pass and of the way back to the inputs, by the frozen matrices.
-    flops = 4 * plan.total.value * batch * line["tokens_a_row"]
-    line["tflops"] = round(flops / ms / 1e9, 1)
     print(json.dumps(line), flush=True)
+
+
+def write_rows(base: Path, work: Path, steps: int) -> None:
+    """The rows of four-a-step variants in their order, as tokens, for tools that know no kefu."""
+    from kefu.prompt import Prompt
+    from kefu.train.session import order
+    from kefu.weights import load_tokenizer
+
+    plan, said = prepared("graphs-bf16", base, work, steps)
+    prompt = Prompt.of_plan(load_tokenizer(str(base)), plan)
+    batches = order(len(said), plan.effective_batch, steps, plan.seed.value)
+    rows = [prompt.row(said[i]) for batch in batches for i in batch]
+    found = {
+        "batch": plan.effective_batch,
+        "total": plan.total.value,
+        "rows": [{"ids": list(row.ids), "labels": list(row.labels)} for row in rows],
+    }
+    (work / "rows.json").write_text(json.dumps(found), encoding="utf-8")
+
+
+def beside(name: str, base: Path, work: Path, site: Path, steps: int) -> list[str]:
+    """The command of a variant of another tool, whose packages lie in `site`."""
+    words = ["env", f"PYTHONPATH={site}{os.pathsep}{HERE}"]
+    if (site / "cudart").is_dir():  # xformers is built with an older CUDA than torch
+        words.append(f"LD_LIBRARY_PATH={site / 'cudart'}:{os.environ.get('LD_LIBRARY_PATH', '')}")
+    words += [f"UNSLOTH_COMPILE_LOCATION={work / 'compiled'}", sys.executable]
+    words += [str(HERE / "unsloth_step.py"), name, "--base", str(base)]
+    words += ["--rows", str(work / "rows" / "rows.json"), "--steps", str(steps)]
+    return words + (["--nf4"] if BESIDE[name] else [])
 
 
 def ceiling() -> None:
@@ -190,13 +185,19 @@ def main() -> None:
     parser.add_argument("--tokenizer", type=Path)
     parser.add_argument("--work", type=Path, default=Path("bench-speed"))
     parser.add_argument("--base", type=Path, help="a base folder that is there already")
-    parser.add_argument("--only", nargs="*", default=[], choices=VARIANTS)
-    parser.add_argument("--one", choices=VARIANTS)
+    parser.add_argument("--only", nargs="*", default=[], choices=[*VARIANTS, *BESIDE])
+    parser.add_argument("--unsloth", type=Path, help="folder with Unsloth and what it needs")
+    parser.add_argument("--steps", type=int, help="steps of each variant; else as each says")
+    parser.add_argument("--one", choices=VARIANTS, help=argparse.SUPPRESS)
+    parser.add_argument("--write-rows", action="store_true", help=argparse.SUPPRESS)
     said = parser.parse_args()
     work = said.work.resolve()
     base = (said.base or work / "qwen-7b-random").resolve()
-    if said.one:
-        one(said.one, base, work / "rows")
+    if said.one or said.write_rows:
+        if said.one:
+            one(said.one, base, work / "rows", said.steps)
+        else:
+            write_rows(base, work / "rows", said.steps or STEPS)
         return
     work.mkdir(parents=True, exist_ok=True)
     if not (base / "config.json").exists():
@@ -209,16 +210,36 @@ def main() -> None:
 
     if torch.cuda.is_available():
         ceiling()
-    for name in said.only or VARIANTS:
+    me = [sys.executable, __file__, "--work", str(work), "--base", str(base)]
+    me += ["--steps", str(said.steps)] if said.steps else []
+    names = said.only or [*VARIANTS, *(BESIDE if said.unsloth else ())]
+    if set(names) & set(BESIDE):
+        if not said.unsloth:
+            raise SystemExit("Say with --unsloth where Unsloth and what it needs lie.")
+        run("rows", [*me, "--write-rows"])
+    for name in names:
+        if name in BESIDE:
+            run(name, beside(name, base, work, said.unsloth.resolve(), said.steps or STEPS))
+        else:
+            run(name, [*me, "--one", name])
+
+
+def run(name: str, words: list[str]) -> None:
+    """Runs a variant in a process of its own and passes its line on."""
+    environment = {**os.environ, "BENCH_STARTED": str(time.time())}
+    try:
         done = subprocess.run(
-            [sys.executable, __file__, "--one", name, "--work", str(work), "--base", str(base)],
-            env={**os.environ, "BENCH_STARTED": str(time.time())},
-            capture_output=True,
-            text=True,
+            words, env=environment, capture_output=True, text=True, timeout=LONGEST
         )
-        print(done.stdout, end="", flush=True)
-        if done.returncode:
-            print(json.dumps({"variant": name, "failed": done.stderr.strip()[-1500:]}), flush=True)
+    except subprocess.TimeoutExpired:
+        print(json.dumps({"variant": name, "failed": f"not done in {LONGEST} s"}), flush=True)
+        return
+    lines = [line for line in done.stdout.splitlines() if line.startswith('{"')]
+    for line in [done.stdout] if os.environ.get("BENCH_KERNELS") else lines:
+        print(line)
+    if done.returncode:
+        print(json.dumps({"variant": name, "failed": done.stderr.strip()[-1500:]}))
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Bases that come as Python packages: a GGUF file inside, made into a model folder once.
 
-transformers reads GGUF but slowly, and refuses to save what it read; so the model is rebuilt
-from its config and state dict, written to the cache, and loaded from there ever after.
+transformers reads GGUF but slowly (gguf_file.py says what is read here), and refuses to save what
+it read; so the model is rebuilt from its config and state dict, written to the cache, and loaded
+from there ever after.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
@@ -112,30 +113,61 @@ def _quiet():  # type: ignore[no-untyped-def]
 
 
 def _convert(base: Base, folder: Path) -> None:
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
     path = _gguf(base)
     work = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
         with _quiet():
-            tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
-            read = AutoModelForCausalLM.from_pretrained(
-                path.parent, gguf_file=path.name, dtype=torch.float32
-            )
-            config = read.config
-            if hasattr(config, "quantization_config"):
-                del config.quantization_config
-            model = type(read)(config)
-            model.load_state_dict(read.state_dict())
-            model.to(torch.bfloat16).save_pretrained(work)
-            tokenizer.save_pretrained(work)
+            made = read_here(path) or read_by_transformers(path)
+            for part in made:
+                part.save_pretrained(work)
         notice = f"{base.name}: {base.licence}, {base.licence_link}\n{base.notice}\n"
         (work / LICENCE_FILE).write_text(notice, encoding="utf-8")
         work.replace(folder)
     except BaseException:
         shutil.rmtree(work, ignore_errors=True)
         raise
+
+
+def read_here(path: Path) -> tuple[Any, Any] | None:
+    """Model in bf16 and tokenizer of a GGUF file, in seconds; None where its like is not known."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from .gguf_file import Header
+
+    header = Header.read(path)
+    config = header.config()
+    if config is None:
+        return None
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    weights = header.weights(model)
+    if weights is None:
+        return None
+    model.load_state_dict(weights, strict=False, assign=True)
+    model.tie_weights()
+    # With its type said, no config is read for it once more.
+    tokenizer = AutoTokenizer.from_pretrained(
+        path.parent, gguf_file=path.name, tokenizer_type=config.model_type
+    )
+    return model, tokenizer
+
+
+def read_by_transformers(path: Path) -> tuple[Any, Any]:
+    """The same of any GGUF file that transformers knows, in a minute or more."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    read = AutoModelForCausalLM.from_pretrained(
+        path.parent, gguf_file=path.name, dtype=torch.float32
+    )
+    config = read.config
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    model = type(read)(config)
+    model.load_state_dict(read.state_dict())
+    return model.to(torch.bfloat16), tokenizer
 
 
 def to_stderr(message: str) -> None:
