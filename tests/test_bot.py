@@ -471,7 +471,9 @@ def test_too_few_rows_give_a_cautious_default(bot: Bot, seen: list[Seen]) -> Non
     assert made == Calibration(allowed=0.05, asked=len(seen))
     bot.calibration = made
     prompts = [bot.prompt.ids(q) for q in ASKED[:-1]]
-    for question, found in zip(ASKED, bot._weigh(ASKED[:-1], prompts), strict=False):
+    for question, found in zip(
+        ASKED, bot._weigh([(q, ()) for q in ASKED[:-1]], prompts), strict=False
+    ):
         sure = found.share >= 0.5 and found.share > found.hand_over
         assert bot.answer(question).handed_over == (not sure)
 

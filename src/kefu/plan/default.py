@@ -6,7 +6,7 @@ from math import ceil
 from typing import Literal
 
 from ..records import Choice, Mode, Plan
-from . import tables
+from . import book, tables
 from .fit import Fit, candidates, fastest, precisions, too_big
 from .job import YOURS, Job, swept
 from .memory import Engine, Way
@@ -140,6 +140,7 @@ def default(job: Job) -> Plan:
         precision = f"{compute_reason(base, job.machine, 'fp32')} {used} in use."
     else:
         precision = f"The base fits in 16 bits ({used}), which is faster than 4 bits."
+    chosen = book.book(said, base.shape.parameters)
     mode: Mode = "verbatim" if said.mode == "auto" else said.mode
     template = "chat" if base.chat else "plain"
     return Plan(
@@ -240,5 +241,7 @@ def default(job: Job) -> Plan:
             "Wordings of one answer are drawn together, so that unseen ones fall to it too.",
         ),
         warm=_warm(base.warm),
+        book=chosen,
+        shown=book.shown(chosen.value, job.faq, base.shape.vocab),
         **shared,
     )

@@ -14,6 +14,8 @@ from ..records import Example, Faq
 
 TEMPLATE = 24
 """Tokens of a prompt template around question and answer, terminator included, at most."""
+MARK = 8
+"""Tokens around a row that a prompt carries, at most."""
 HAND_OVER_QUESTION = 72
 """Tokens of the longest question that is trained as one to hand over, as a rule."""
 MARGIN, STEP = 8, 8
@@ -102,6 +104,7 @@ def measure(
             if row.brief:
                 answer = min(answer, BRIEF)
             past = sum(size(q) + size(a) + TEMPLATE for q, a in row.history)
+            past += sum(size(q) + size(a) + MARK for q, a in row.shown)
             handed += row.answer is None
             where = f"the question {row.question!r}"
             found.append((around + past + size(row.question) + answer, answer + 1, where))
