@@ -131,6 +131,7 @@ def default(job: Job) -> Plan:
         slow = f"It will take about {forecast.seconds / 3600:.0f} hours here, on a GPU minutes."
         shared["base"] = Choice(base.name, f"{job.base_because} {slow}")
     used = f"{forecast.memory / GIB:.1f} of {job.machine.memory / GIB:.1f} GiB"
+    more = f", and {count(rows.reading, 'question')} with rows to read" if rows.reading else ""
     few = "" if rows.wordings >= 3 else " More wordings a question would help more than more steps."
     if said.precision != "auto":
         precision = YOURS
@@ -195,7 +196,7 @@ def default(job: Job) -> Plan:
         steps=Choice(
             steps,
             f"{count(rows.answered, 'wording')} and {count(rows.handed_over, 'question')} to hand "
-            f"over, {passes:.1f} times each, {batch} a step.",
+            f"over{more}, {passes:.1f} times each, {batch} a step.",
         ),
         max_length=Choice(
             way.length,
