@@ -20,7 +20,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 HEAVY = (
     "test_export_", "test_train", "test_weights", "test_bot", "test_faq_fuzz", "test_reword",
     "test_exam_split", "test_recall", "test_studio", "test_serve", "test_feedback", "test_families",
-    "test_talk", "test_jobs", "test_advise", "test_scale",
+    "test_talk", "test_jobs", "test_advise", "test_scale", "test_open_book",
 )  # fmt: skip
 """Files whose tests are slow. The dry tier does not even import them: torch and scikit-learn take
 seconds by themselves."""

@@ -16,6 +16,7 @@ import tiny
 from kefu.bot import Bot, best_threshold, calibrate
 from kefu.bot import bot as bot_module
 from kefu.bot import engine as engine_module
+from kefu.bot import known as known_module
 from kefu.bot.calibration import Calibration, Seen, fit
 from kefu.bot.choose import choose
 from kefu.bot.generate import MOST, generate, generate_all
@@ -471,7 +472,9 @@ def test_too_few_rows_give_a_cautious_default(bot: Bot, seen: list[Seen]) -> Non
     assert made == Calibration(allowed=0.05, asked=len(seen))
     bot.calibration = made
     prompts = [bot.prompt.ids(q) for q in ASKED[:-1]]
-    for question, found in zip(ASKED, bot._weigh(ASKED[:-1], prompts), strict=False):
+    for question, found in zip(
+        ASKED, bot._weigh([(q, ()) for q in ASKED[:-1]], prompts), strict=False
+    ):
         sure = found.share >= 0.5 and found.share > found.hand_over
         assert bot.answer(question).handed_over == (not sure)
 
@@ -548,12 +551,12 @@ def test_the_bot_has_never_seen_the_wordings_that_it_is_asked(
 ) -> None:
     known: list[str] = []
 
-    class Seen(bot_module.Index):  # type: ignore[name-defined,misc]
+    class Seen(known_module.Index):  # type: ignore[name-defined,misc]
         def __init__(self, pairs: Sequence[Any]) -> None:
             super().__init__(pairs)
             known.extend(text for pair in pairs for text in pair.phrasings)
 
-    monkeypatch.setattr(bot_module, "Index", Seen)
+    monkeypatch.setattr(known_module, "Index", Seen)
     faq = run.faq()
     secret = "這句話從來沒有訓練過"
     pairs = (replace(faq.pairs[0], wordings=(*faq.pairs[0].wordings, secret)), *faq.pairs[1:])

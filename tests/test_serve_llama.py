@@ -129,7 +129,7 @@ def test_the_bot_is_as_sure_over_llama_cpp_as_over_torch(made: tuple[RunFolder, 
     asked = [(q, ()) for q in ("運費多少？", "運費", "How long is it?", "天氣", "x" * 5000)]
     asked.append(("那呢", (("運費多少？", "滿千免運。"),)))
     with answering(run, file) as model:
-        other = Bot(run, run.plan(), run.faq().pairs, model, model.prompt)
+        other = Bot(run, run.plan(), model, model.prompt)
         for mode in ("verbatim", "locked"):
             own.mode = other.mode = mode
             for ours, theirs in zip(own.answer_all(asked), other.answer_all(asked), strict=True):

@@ -10,13 +10,14 @@ beginning-of-text token of its own. The export's parity gate compares token ids 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from .errors import BaseError, SettingsError
-from .records import Example, Plan, Turn
+from .records import Example, Plan, Shown, Turn
 
 IGNORED = -100
 """The label of a token that is not to be learned (torch's and transformers' convention)."""
@@ -50,6 +51,9 @@ no terminator, but it goes on to this: there its answer is over, as in every han
 A template that the base brings ends a turn with a token of the base's own."""
 BRIEF = 6
 """Tokens of the answer that a brief row learns."""
+_NUMBERED, _ASKED = "【{}】", "【問】"
+_FORGED = re.compile(r"【(?:\d+|問)】")
+"""What marks a row and the question in open book: a customer's own is struck out."""
 _ANSWER = "一二三四五六七八九十"  # stands for an answer while the terminator is looked up
 
 
@@ -102,13 +106,26 @@ class Prompt:
 
     # --- what the model reads -------------------------------------------------
 
-    def messages(self, question: str, history: Sequence[Turn] = ()) -> list[dict[str, str]]:
-        """The conversation in the field's usual form, the persona first where there is one."""
+    def messages(
+        self, question: str, history: Sequence[Turn] = (), rows: Sequence[Shown] = ()
+    ) -> list[dict[str, str]]:
+        """The conversation in the field's usual form, the persona first where there is one.
+
+        In open book `rows` stand in the customer's last turn, before the question, so that no
+        template and no engine needs to know of them.
+        """
         said = [{"role": "system", "content": self.persona}] if self.persona else []
         for asked, answered in history:
             said.append({"role": "user", "content": self._disarmed(asked)})
             said.append({"role": "assistant", "content": answered})
-        return [*said, {"role": "user", "content": self._disarmed(question)}]
+        last = self._disarmed(question)
+        if rows:
+            numbered = (
+                _NUMBERED.format(number) + "\n".join(self._disarmed(part) for part in row if part)
+                for number, row in enumerate(rows, 1)
+            )
+            last = "\n".join([*numbered, _ASKED + _FORGED.sub(" ", last)])
+        return [*said, {"role": "user", "content": last}]
 
     def _disarmed(self, text: str) -> str:
         """What a customer wrote, without the tokens that end a turn or begin another's."""
@@ -121,9 +138,9 @@ class Prompt:
         added = getattr(self.tokenizer, "added_tokens_decoder", {}).values()
         return tuple(str(token) for token in added if token.special)
 
-    def text(self, question: str, history: Sequence[Turn] = ()) -> str:
+    def text(self, question: str, history: Sequence[Turn] = (), rows: Sequence[Shown] = ()) -> str:
         """The prompt up to where the answer begins."""
-        return self.render(self.messages(question, history))
+        return self.render(self.messages(question, history, rows))
 
     def render(self, messages: Sequence[dict[str, str]]) -> str:
         """Any conversation whose next turn is the assistant's, as text."""
@@ -132,9 +149,11 @@ class Prompt:
         )
         return text
 
-    def ids(self, question: str, history: Sequence[Turn] = ()) -> list[int]:
+    def ids(
+        self, question: str, history: Sequence[Turn] = (), rows: Sequence[Shown] = ()
+    ) -> list[int]:
         """The prompt as token ids. The template writes special tokens, the tokenizer none."""
-        return self.encode(self.text(question, history))
+        return self.encode(self.text(question, history, rows))
 
     def encode(self, text: str) -> list[int]:
         """Text as token ids, without any special token that the text does not hold."""
@@ -155,18 +174,19 @@ class Prompt:
         return [*self.encode(text.strip()), self.terminator]
 
     def fit(
-        self, question: str, history: Sequence[Turn], room: int
+        self, question: str, history: Sequence[Turn], room: int, rows: Sequence[Shown] = ()
     ) -> tuple[list[int], tuple[Turn, ...]]:
-        """The prompt in at most `room` tokens, and the turns that were kept, oldest dropped first.
+        """The prompt in at most `room` tokens, and the turns that were kept, oldest dropped first,
+        then the last of the `rows`.
 
         A question that is too long by itself is returned as it is: the caller decides.
         """
-        kept = tuple(history)
+        kept, rows = tuple(history), tuple(rows)
         while True:
-            ids = self.ids(question, kept)
-            if len(ids) <= room or not kept:
+            ids = self.ids(question, kept, rows)
+            if len(ids) <= room or not (kept or rows):
                 return ids, kept
-            kept = kept[1:]
+            kept, rows = (kept[1:], rows) if kept else (kept, rows[:-1])
 
     def shortened(self, question: str, room: int) -> list[int]:
         """The prompt of as much of a question's beginning as fits in `room` tokens."""
@@ -184,7 +204,7 @@ class Prompt:
         Of a `brief` example only the answer's beginning is there: what tells it from others. Its
         whole answer, terminator included, is learned from the other wordings of its question.
         """
-        prompt = self.ids(example.question, example.history)
+        prompt = self.ids(example.question, example.history, example.shown)
         answer = self.answer_ids(example.answer)
         if example.brief:
             answer = answer[: min(BRIEF, len(answer) - 1)]

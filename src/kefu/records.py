@@ -19,6 +19,10 @@ Kind = Literal["known", "reworded", "near-miss", "out-of-scope", "multi-turn", "
 Mode = Literal["sample", "free", "locked", "verbatim"]
 Turn = tuple[str, str]
 """One past exchange of a conversation: (what the user asked, what the bot answered)."""
+Shown = tuple[str, str]
+"""A row of the FAQ as a prompt carries it: (its question, which may be empty, and its answer)."""
+Book = Literal["closed", "open"]
+"""Whether a bot knows its answers by heart, or looks them up and has them in its prompt."""
 
 KINDS: tuple[Kind, ...] = (
     "known",
@@ -86,6 +90,16 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where an FAQ was read and by which columns, so that it can be read again."""
+
+    path: str
+    question: str | None = None
+    answer: str | None = None
+    sheet: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Faq:
     """All pairs of an FAQ file (or folder), in file order."""
 
@@ -93,6 +107,7 @@ class Faq:
     sources: tuple[Source, ...]
     incomplete: tuple[Pair, ...] = ()
     """Rows with only a question or only an answer: `check` complains about them."""
+    place: Place | None = None
 
     @property
     def digest(self) -> str:
@@ -140,12 +155,14 @@ class Example:
     kind: str = "known"
     brief: bool = False
     """Trained on the answer's beginning only, see prompt.py: for wordings made by rules."""
+    shown: tuple[Shown, ...] = ()
+    """Rows that its prompt carries, in this order: open book."""
 
     @property
     def wording(self) -> bool:
         """Whether it is one wording of a question of the FAQ, asked by itself."""
         answered = self.source is not None and self.answer is not None
-        return answered and not self.history and self.kind != "answer"
+        return answered and not self.history and not self.shown and self.kind != "answer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,6 +339,9 @@ class Plan:
     """Whether the base is cut up over the cards that train together, see train/split.py."""
     patience: Choice[int] = Choice(0, "Off: all steps are done.")
     """Optimizer steps without a gain on held-out wordings after which training ends; 0 for none."""
+    book: Choice[Book] = Choice("closed", "The answers are learned by heart.")
+    shown: Choice[int] = Choice(0, "Closed book: the prompt carries no rows.")
+    """Rows of the FAQ that a prompt carries in open book."""
 
     @property
     def choices(self) -> dict[str, Choice[Any]]:
@@ -389,6 +409,8 @@ class Reply:
     """Seconds to the last token."""
     tokens: int = 0
     note: str = ""
+    read: int = 0
+    """Tokens of the prompts that the model read for it, where the mode knows them."""
     offered: tuple[str, ...] = ()
     """Handed over: the FAQ questions that were probably meant, likeliest first, at most three."""
 
@@ -460,6 +482,18 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
+class Stale:
+    """A row that was edited after the training, and that the bot still answers in its old form."""
+
+    question: str
+    old: str
+    new: str
+    """Empty where the row is gone."""
+    origin: str
+    """Where it stands, or stood, in the owner's file."""
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """The outcome of an exam. Data only: the terminal, Markdown and HTML are pictures of it."""
 
@@ -479,6 +513,8 @@ class Report:
     curve: tuple[tuple[float, float, float], ...] = ()
     """(threshold, share of questions answered, share of those answered wrongly)."""
     versions: dict[str, str] = field(default_factory=dict)
+    stale: tuple[Stale, ...] = ()
+    """Rows of today's FAQ file that the bot answers as they were when it was trained."""
 
 
 @dataclass(frozen=True, slots=True)

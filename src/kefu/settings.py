@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .errors import SettingsError
-from .records import Mode, Recipe
+from .records import Book, Mode, Recipe
 
 Thoroughness = Literal["quick", "normal", "thorough"]
 FILE = "kefu.toml"
@@ -34,6 +34,9 @@ class Settings(BaseModel):
     """In which the frozen base is kept while training."""
     mode: Literal["auto"] | Mode = "auto"
     """How the bot answers: sample, free, locked or verbatim."""
+    book: Literal["auto"] | Book = "auto"
+    """`closed`: answers are learned by heart. `open`: they are looked up in the FAQ file as it is
+    when a customer asks, so that a row that was edited is answered newly without training."""
     max_false_answers: float = Field(default=0.02, gt=0, lt=1)
     """What matters to the owner: of the questions that the bot answers, how many may be wrong."""
     hand_over: str = Field(default="這個問題我請真人客服為您回覆，請稍候。", min_length=1)

@@ -103,6 +103,7 @@ _LABELS = {
     "contrast": "contrast", "warm": "begins from", "patience": "patience, steps",
     "save_every": "checkpoint every", "keep": "checkpoints kept",
     "log_every": "log every", "hand_over_share": "share to hand over", "mode": "answer mode",
+    "book": "book", "shown": "rows in the prompt",
     "hand_over": "hand-over sentence", "persona": "persona", "seed": "seed",
 }  # fmt: skip
 
@@ -114,7 +115,7 @@ def plan(made: Plan, reasons: bool = True) -> None:
         choice: Choice[Any] = getattr(made, name)
         if name == "unpacked" and made.precision.value != "nf4":
             continue
-        if name == "shard" and not made.shard.value:
+        if name in ("shard", "shown") and not choice.value:
             continue
         line = f"  {label:{width}}  {value(choice.value)}"
         say(

@@ -13,7 +13,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 
 from .errors import RunError
-from .records import Example, Faq, Pair, Plan, Run, Split, Step
+from .records import Example, Faq, Pair, Place, Plan, Run, Split, Step
 from .settings import FILE, Settings, load
 
 R = TypeVar("R")
@@ -152,8 +152,21 @@ class RunFolder:
         return found
 
     def keep_faq(self, faq: Faq) -> None:
-        """Keeps the FAQ as it was when the run was made."""
+        """Keeps the FAQ as it was when the run was made, and where it was read."""
         write_json(self.path / "faq.json", faq.pairs, tuple[Pair, ...])
+        if faq.place is not None:
+            path, root = Path(faq.place.path), self.path.absolute().parent.parent
+            if path.is_relative_to(root):  # so that the workspace may be moved
+                path = Path(os.path.relpath(path, self.path.absolute()))
+            write_json(self.path / "place.json", replace(faq.place, path=path.as_posix()), Place)
+
+    def place(self) -> Place | None:
+        """Where the FAQ was read that the run was made from; None where nobody wrote it down."""
+        file = self.path / "place.json"
+        if not file.is_file():
+            return None
+        found = read_json(file, Place)
+        return replace(found, path=os.path.normpath(self.path.absolute() / found.path))
 
     def faq(self) -> Faq:
         """The FAQ that the run was made from, all its wordings included: also those held out."""

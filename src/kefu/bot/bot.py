@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,26 +9,23 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..prompt import Prompt
-from ..recall import Index, normalise
-from ..records import Example, Faq, Mode, Pair, Plan, Reply, Turn, trained_part
+from ..records import Example, Faq, Mode, Pair, Plan, Reply, Turn
 from ..score import facts, names_of
 from ..weights import load
 from ..workspace import RunFolder
 from . import calibration as sure
 from . import talk
+from .book import Book, Reader
 from .engine import Engine, Model
 from .generate import MOST, generate, generate_all
-from .memory import Memory
-from .trie import build
-from .weighing import Told, Weighed, Weigher
+from .known import bare, weigher
+from .weighing import WITNESSES, Asked, Told, Weighed, Weigher
 
 BATCH = 32
 """Questions that are answered at one time on a CPU; on a GPU eight times as many. Below this a
 step of generation is bound by reading the weights, however few answers it goes on with."""
 SPREAD = 4
 """Of so many batches the questions are sorted by length, so that each batch holds like ones."""
-MOST_ROWS = 20_000
-"""Trained wordings that are compared with a question."""
 
 
 class Bot:
@@ -38,21 +34,23 @@ class Bot:
     Open one with `Bot.open`. `mode` and `calibration` may be set afterwards.
     """
 
-    def __init__(
-        self, folder: RunFolder, plan: Plan, pairs: Sequence[Pair], engine: Model, prompt: Prompt
-    ) -> None:
+    def __init__(self, folder: RunFolder, plan: Plan, engine: Model, prompt: Prompt) -> None:
         self.folder, self.plan, self.engine, self.prompt = folder, plan, engine, prompt
         self.mode: Mode = plan.mode.value
-        self.calibration = sure.load(folder)
+        self.book = Book(folder, plan.shown.value) if plan.book.value == "open" else None
+        self.calibration = sure.load(folder, self.weights)
+        self._learn(self.book.pairs if self.book else folder.faq().pairs)
+
+    def _learn(self, pairs: Sequence[Pair]) -> None:
+        """Takes these rows for the FAQ."""
         self.pairs = tuple(pairs)
         texts = list(dict.fromkeys(p.answer for p in self.pairs))
         self.answers = texts
-        self._number = {text: i for i, text in enumerate(texts)}
         self._names = names_of(Faq(self.pairs, ()))
         self._facts = [facts(text, self._names) for text in texts]
         self._weigher: Weigher | None = None
         self._known: dict[str, int] = {}
-        self._asked = {_bare(p.question) for p in self.pairs}
+        self._asked = {bare(p.question) for p in self.pairs}
 
     @classmethod
     def open(
@@ -69,7 +67,6 @@ class Bot:
         """
         folder.check_finished()
         plan = folder.plan()
-        pairs = folder.faq().pairs
         cuda = plan.machine.device == "cuda" and _has_cuda()
         precision = plan.precision.value if cuda or plan.precision.value == "nf4" else "fp32"
         if merged and precision == "nf4":
@@ -83,7 +80,7 @@ class Bot:
             trust_remote_code=plan.trust_remote_code,
         )
         prompt = Prompt.of_plan(loaded.tokenizer, plan)
-        bot = cls(folder, plan, pairs, Engine(loaded.model, loaded.device), prompt)
+        bot = cls(folder, plan, Engine(loaded.model, loaded.device), prompt)
         bot.mode = mode or bot.mode
         return bot
 
@@ -108,7 +105,8 @@ class Bot:
         if not self.streams:
             yield self.answer(question, history).text
             return
-        ids, _ = self._prompt(question, history)
+        self._look()
+        ids = self._read([(question, history)], [self._prompt(question, history)[0]])[0]
         told, made = "", []
         sample = self.mode == "sample"
         for token in generate(
@@ -132,6 +130,7 @@ class Bot:
         temperature: float | None = None,
     ) -> Iterator[Reply]:
         """Replies in the order of the questions, several at a time; `most` new tokens each."""
+        self._look()
         if self.mode in ("free", "sample"):  # the model is to speak for itself
             yield from self._answer_each(asked, most, temperature)
             return
@@ -163,7 +162,7 @@ class Bot:
 
     def _in_faq(self, question: str) -> bool:
         """Whether the FAQ has this very question: what the owner wrote goes before manners."""
-        return _bare(question) in self._asked
+        return bare(question) in self._asked
 
     @property
     def _chinese(self) -> bool:
@@ -185,7 +184,7 @@ class Bot:
                 these = order[at : at + size]
                 begun = time.perf_counter()
                 made = self._reply(
-                    [part[i][0] for i in these],
+                    [part[i] for i in these],
                     [prompts[i] for i in these],
                     most or MOST,
                     temperature,
@@ -194,6 +193,11 @@ class Bot:
                 replies |= {i: _timed(r, each) for i, r in zip(these, made, strict=True)}
             for i in range(len(part)):
                 yield replies[i]
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """Of the witnesses."""
+        return Reader.weights if self.book else WITNESSES
 
     @property
     def longest_answer(self) -> int:
@@ -208,27 +212,27 @@ class Bot:
         """What questions with known answers show, for the calibration."""
         for start in range(0, len(rows), 32):
             part = rows[start : start + 32]
-            prompts = [self._prompt(r.question, r.history)[0] for r in part]
-            for row, found in zip(
-                part, self._weigh([r.question for r in part], prompts), strict=True
-            ):
+            asked = [(r.question, r.history) for r in part]
+            prompts = [self._prompt(*one)[0] for one in asked]
+            for row, found in zip(part, self._weigh(asked, prompts), strict=True):
                 right = self.answers[found.best] == row.answer
                 yield sure.Seen(found.features, right, row.answer is not None)
 
     def witnesses(self, questions: Sequence[str]) -> Iterator[Told]:
         """What each witness says of each question, for choosing their weights."""
-        return self._ready().witnesses(questions, [self.prompt.ids(q) for q in questions])
+        asked = [(q, ()) for q in questions]
+        return self._ready().witnesses(asked, [self.prompt.ids(q) for q in questions])
 
     @contextmanager
     def untuned(self) -> Iterator[Bot]:
         """The same base without the adapter, answering freely: the exam's control."""
-        mode = self.mode
-        self.mode = "free"
+        mode, book = self.mode, self.book
+        self.mode, self.book = "free", None
         try:
             with self._torch.model.disable_adapter():
                 yield self
         finally:
-            self.mode = mode
+            self.mode, self.book = mode, book
 
     # --- how ---------------------------------------------------------------------
 
@@ -248,24 +252,43 @@ class Bot:
 
     def _reply(
         self,
-        questions: Sequence[str],
+        asked: Sequence[Asked],
         prompts: list[list[int]],
         most: int,
         temperature: float | None,
     ) -> list[Reply]:
         if self.mode == "verbatim":
-            return [self._verbatim(w) for w in self._weigh(questions, prompts)]
+            return [self._verbatim(w) for w in self._weigh(asked, prompts)]
+        weighed = self._weigh(asked, prompts) if self.mode == "locked" else None
+        prompts = self._read(asked, prompts)
         if self.mode == "sample":
-            return [self._sample(p, most, temperature) for p in prompts]
-        weighed = self._weigh(questions, prompts) if self.mode == "locked" else None
-        texts = generate_all(self.engine, self.prompt, prompts, most=most)
-        if weighed is None:
-            return [self._free(ids) for ids in texts]
-        return [self._locked(ids, w) for ids, w in zip(texts, weighed, strict=True)]
+            made = [self._sample(p, most, temperature) for p in prompts]
+        elif weighed is None:
+            made = [
+                self._free(ids)
+                for ids in generate_all(self.engine, self.prompt, prompts, most=most)
+            ]
+        else:
+            texts = generate_all(self.engine, self.prompt, prompts, most=most)
+            made = [self._locked(ids, w) for ids, w in zip(texts, weighed, strict=True)]
+        return [replace(r, read=len(p)) for r, p in zip(made, prompts, strict=True)]
 
-    def _weigh(self, questions: Sequence[str], prompts: Sequence[Sequence[int]]) -> list[Weighed]:
-        found = self._ready().weigh(questions, prompts)
-        known = [self._known.get(_bare(question)) for question in questions]
+    def _look(self) -> None:
+        """Takes the rows of an open book as they are now."""
+        if self.book is not None and self.book.refresh():
+            self._learn(self.book.pairs)
+
+    def _read(self, asked: Sequence[Asked], prompts: list[list[int]]) -> list[list[int]]:
+        """What the model reads before it writes: in open book with the rows that may be meant."""
+        if self.book is None:
+            return prompts
+        reader = self._ready()
+        assert isinstance(reader, Reader)
+        return [ids for _, ids in reader.look_up(asked, prompts)]
+
+    def _weigh(self, asked: Sequence[Asked], prompts: Sequence[Sequence[int]]) -> list[Weighed]:
+        found = self._ready().weigh(asked, prompts)
+        known = [self._known.get(bare(question)) for question, _ in asked]
         return [
             w if number is None else replace(w, best=number, certain=True)
             for w, number in zip(found, known, strict=True)
@@ -273,38 +296,8 @@ class Bot:
 
     def _ready(self) -> Weigher:
         if self._weigher is None:
-            self._weigher = self._make_weigher()
+            self._weigher, self._known = weigher(self)
         return self._weigher
-
-    def _make_weigher(self) -> Weigher:
-        away = len(self.answers)
-        root = build([self.prompt.answer_ids(a) for a in (*self.answers, None)])
-        rows = self._trained()
-        self._known = self._by_heart(rows)
-        asked = [row for row in rows if row.kind != "answer"]
-        prompts = [self.prompt.ids(row.question) for row in asked]
-        owners = [away if row.answer is None else self._number[row.answer] for row in asked]
-        memory = Memory(self.engine, prompts, owners)
-        said = Memory(self.engine, [self.prompt.ids(a) for a in self.answers], range(away))
-        # Only what was trained: the FAQ's other wordings are those that the exam asks.
-        pairs = trained_part(self.folder.faq(), rows).pairs
-        numbers = [self._number[p.answer] for p in pairs]
-        return Weigher(self.engine, root, memory, said, Index(pairs), numbers, away)
-
-    def _by_heart(self, rows: Sequence[Example]) -> dict[str, int]:
-        """Trained questions that have one answer: what the owner wrote himself is
-        answered however sure the bot must be of all else."""
-        found: dict[str, set[str | None]] = {}
-        for row in rows:
-            found.setdefault(_bare(row.question), set()).add(row.answer)
-        single = {asked: next(iter(said)) for asked, said in found.items() if len(said) == 1}
-        return {q: self._number[a] for q, a in single.items() if q and a is not None}
-
-    def _trained(self) -> list[Example]:
-        """The rows that the run was trained on, thinned where they are very many."""
-        known = (row for row in self.folder.examples() if not row.history)
-        rows = [row for row in known if row.answer is None or row.answer in self._number]
-        return random.Random(0).sample(rows, MOST_ROWS) if len(rows) > MOST_ROWS else rows
 
     def _away(self, confidence: float, found: Weighed, tokens: int) -> Reply:
         return Reply(
@@ -312,11 +305,13 @@ class Bot:
             handed_over=True,
             confidence=confidence,
             tokens=tokens,
-            note=f"not sure: {self._source(found.best)}",
-            offered=tuple(self._source(number) for number in found.likely),
+            note=f"not sure: {self.source(found.best)}",
+            read=found.read,
+            offered=tuple(self.source(number) for number in found.likely),
         )
 
-    def _source(self, number: int) -> str:
+    def source(self, number: int) -> str:
+        """The question of the answer with this number."""
         return next(p.question for p in self.pairs if p.answer == self.answers[number])
 
     def _verbatim(self, found: Weighed) -> Reply:
@@ -326,8 +321,9 @@ class Bot:
         return Reply(
             self.answers[found.best],
             confidence=confidence,
-            source=self._source(found.best),
+            source=self.source(found.best),
             tokens=found.asked,
+            read=found.read,
         )
 
     def _confidence(self, found: Weighed) -> float:
@@ -379,15 +375,10 @@ class Bot:
         return Reply(
             text,
             confidence=confidence,
-            source=self._source(found.best),
+            source=self.source(found.best),
             tokens=len(ids),
             note="" if text == free.text else "the free text said something else",
         )
-
-
-def _bare(question: str) -> str:
-    """The question without the marks and blanks at its ends, in one width, script and case."""
-    return normalise(question).strip(" ?!.,~。，、…")
 
 
 def _timed(reply: Reply, seconds: float) -> Reply:

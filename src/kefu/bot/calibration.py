@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ..errors import RunError
@@ -65,12 +65,13 @@ def calibrate(bot: Bot, held_out: Sequence[Example], allowed: float) -> Calibrat
     tolerates. Confidences are cross-fitted, so that no question judges itself.
     """
     made = fit(list(bot.evidence(held_out)), allowed)
+    made = replace(made, witnesses=bot.weights if made.weights else ())
     bot.calibration = made
     write_json(bot.folder.file(FILE), made, Calibration)
     return made
 
 
-def load(folder: RunFolder) -> Calibration:
+def load(folder: RunFolder, witnesses: tuple[float, ...] = WITNESSES) -> Calibration:
     """The run's calibration; one that answers whatever is likelier right than not, if none.
 
     Raises RunError where another version of kefu made it, which weighed the evidence otherwise.
@@ -81,7 +82,7 @@ def load(folder: RunFolder) -> Calibration:
     if not path.is_file():
         return Calibration()
     found = read_json(path, Calibration)
-    if found.weights and found.witnesses != WITNESSES:
+    if found.weights and found.witnesses != witnesses:
         raise RunError(
             f"The threshold in {path} was set by another version of kefu, "
             "which weighed the evidence otherwise.",

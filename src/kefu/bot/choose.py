@@ -25,15 +25,22 @@ class Chosen:
     """(number of the answer, probability 0 to 1)."""
     asked: int = 0
     """Partings at which the model was asked."""
+    read: int = 0
+    """Tokens of the prompt, where it carries rows."""
 
 
 def choose(
-    engine: Model, root: Node, prompts: Sequence[Sequence[int]], *, best: int = 1
+    engine: Model,
+    root: Node | Sequence[Node],
+    prompts: Sequence[Sequence[int]],
+    *,
+    best: int = 1,
 ) -> list[Chosen]:
-    """For each prompt (token ids) its `best` most probable answers of the trie."""
+    """For each prompt (token ids) its `best` most probable answers of the trie, or of its own."""
+    roots = [root] * len(prompts) if isinstance(root, Node) else root
     results = [Chosen() for _ in prompts]
     # One heap a question: (minus probability, order of arrival, node).
-    heaps: list[list[tuple[float, int, Node]]] = [[(-1.0, 0, root)] for _ in prompts]
+    heaps: list[list[tuple[float, int, Node]]] = [[(-1.0, 0, one)] for one in roots]
     born = 0
     while True:
         asked: list[tuple[int, float, Node]] = []

@@ -28,7 +28,7 @@ RECORDS = 40
 
 def over(folder: RunFolder, model: Any, prompt: Prompt, device: str) -> Bot:
     """A bot over the PEFT model of a run that is still being trained. Puts it into eval mode."""
-    return Bot(folder, folder.plan(), folder.faq().pairs, Engine(model, device), prompt)
+    return Bot(folder, folder.plan(), Engine(model, device), prompt)
 
 
 class _Turn:
@@ -156,7 +156,7 @@ class Shelf:
     def _next(self, folder: RunFolder, adapters: Adapters) -> tuple[Bot, Adapter]:
         """A run on the base that is there."""
         folder.check_finished()
-        plan, pairs = folder.plan(), folder.faq().pairs
+        plan = folder.plan()
         words = _words(folder)
         if words not in self._tokenizers:
             self._tokenizers[words] = tokenizer_of(
@@ -168,7 +168,7 @@ class Shelf:
                 self._make_room((folder.adapter / WEIGHTS).stat().st_size)
             adapter = adapters.read(folder.adapter)
 
-        bot = Bot(folder, plan, pairs, self._engine, prompt)
+        bot = Bot(folder, plan, self._engine, prompt)
         bot.mode = self.mode or bot.mode
         return bot, adapter
 
@@ -184,10 +184,10 @@ class Shelf:
                 yield
 
         first = adapter is None or self._adapters is None or adapter is self._adapters.first
-        if not bot.streams:
+        if not bot.streams or bot.book:
             model = bot.engine
             bot.engine = Loading(model, of, self.states, use)
-            bot._weigh(["…"], [bot.prompt.ids("…")])
+            bot._weigh([("…", ())], [bot.prompt.ids("…")])
             bot.engine = model
             if bot._weigher is not None:
                 bot._weigher.engine = model

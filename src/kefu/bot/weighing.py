@@ -15,13 +15,16 @@ from dataclasses import dataclass
 import torch
 
 from ..recall import Index
-from .choose import choose
+from ..records import Turn
+from .choose import Chosen, choose
 from .engine import Model
 from .memory import SHARPNESS, Memory
 from .trie import Node
 
 TRIE, STATES, ANSWERS, LETTERS = 0.1, 1.0, 0.5, 12.0
 """Weights of the witnesses; LOG.md has the experiment that they come from."""
+Asked = tuple[str, Sequence[Turn]]
+"""A question with the turns before it."""
 WITNESSES = (TRIE, STATES, ANSWERS, LETTERS)
 LEAST = 1e-4
 """The smallest share that a witness gives an answer: none can veto alone."""
@@ -47,6 +50,7 @@ class Weighed:
     asked: int = 0
     likely: tuple[int, ...] = ()
     """The answers that may be meant, likeliest first."""
+    read: int = 0
     certain: bool = False
     """The question is one that was trained, letter for letter: there is nothing to weigh."""
 
@@ -61,6 +65,7 @@ class Told:
     states: torch.Tensor
     """(answers + 1): likeness to the nearest trained wording, -1 to 1."""
     asked: int
+    read: int = 0
 
 
 FEATURES = ("share", "hand_over", "state_margin", "state_hand_over")
@@ -74,6 +79,8 @@ class Weigher:
     FAQ's index the number of its answer (rows with the same answer share one); `answers` is the
     number of different answers, the hand-over not counted.
     """
+
+    weights: tuple[float, ...] = WITNESSES
 
     def __init__(
         self,
@@ -95,23 +102,40 @@ class Weigher:
         """What the states of wordings and answers take."""
         return int(self.memory.states.nbytes + self.said.states.nbytes)
 
-    def weigh(self, questions: Sequence[str], prompts: Sequence[Sequence[int]]) -> list[Weighed]:
+    def weigh(self, asked: Sequence[Asked], prompts: Sequence[Sequence[int]]) -> list[Weighed]:
         """The evidence for each question, given the prompt that asks it."""
-        return [self._one(told) for told in self.witnesses(questions, prompts)]
+        return [self._one(told) for told in self.witnesses(asked, prompts)]
 
-    def witnesses(
-        self, questions: Sequence[str], prompts: Sequence[Sequence[int]]
-    ) -> Iterator[Told]:
+    def witnesses(self, asked: Sequence[Asked], prompts: Sequence[Sequence[int]]) -> Iterator[Told]:
         """What each witness says of each question, before it is weighed."""
-        chosen = choose(self.engine, self.root, prompts, best=TOP)
-        hidden = self.engine.hidden(prompts)
-        likeness, said = self.memory.likeness(hidden), self.said.likeness(hidden)
-        found = self.index.search_all(list(questions), 10)
-        size = self.answers + 1
-        for leaves, near, answers, hits in zip(chosen, likeness, said, found, strict=True):
-            trie = torch.full((size,), LEAST)
+        known = list(self.known(asked, prompts))
+        chosen = self.chosen(asked, prompts, known)
+        for leaves, (others, states) in zip(chosen, known, strict=True):
+            trie = torch.full((self.answers + 1,), LEAST)
             for number, probability in leaves.leaves:
                 trie[number] = max(probability, LEAST)
+            evidence = torch.cat([trie.log().unsqueeze(0), others])
+            yield Told(evidence, states, leaves.asked, leaves.read)
+
+    def chosen(
+        self,
+        asked: Sequence[Asked],
+        prompts: Sequence[Sequence[int]],
+        known: Sequence[tuple[torch.Tensor, torch.Tensor]],
+    ) -> list[Chosen]:
+        """The model's own choice."""
+        return choose(self.engine, self.root, prompts, best=TOP)
+
+    def known(
+        self, asked: Sequence[Asked], prompts: Sequence[Sequence[int]]
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """What all but the first witness say of each question (3, answers + 1), and its likeness to
+        the nearest trained wordings (answers + 1)."""
+        hidden = self.engine.hidden(prompts)
+        likeness, said = self.memory.likeness(hidden), self.said.likeness(hidden)
+        found = self.index.search_all([question for question, _ in asked], 10)
+        size = self.answers + 1
+        for near, answers, hits in zip(likeness, said, found, strict=True):
             states = torch.full((size,), -1.0)
             states[: near.shape[0]] = near
             shares = torch.softmax(states * SHARPNESS, 0).clamp_min(LEAST)
@@ -122,30 +146,36 @@ class Weigher:
             for hit in hits:
                 owner = self.owners[hit.pair]
                 letters[owner] = max(float(letters[owner]), hit.score)
-            evidence = torch.stack([trie.log(), shares.log(), told, letters])
-            yield Told(evidence, states, leaves.asked)
+            yield torch.stack([shares.log(), told, letters]), states
 
     def _one(self, told: Told) -> Weighed:
-        states = told.states
-        evidence = torch.tensor(WITNESSES) @ told.evidence
-        total = torch.softmax(evidence, 0)
+        total = self.total(told)
         ranked = total[:-1].sort(descending=True)
         best = int(ranked.indices[0])
-        others = states[:-1].clone()
-        others[best] = -1.0
-        features = (
-            _logit(float(ranked.values[0])),
-            _logit(float(total[-1])),
-            float(states[best] - others.max()) if self.answers > 1 else 1.0,
-            float(states[best] - states[-1]),
-        )
         likely = tuple(
             int(number)
             for share, number in zip(ranked.values[:OFFERED], ranked.indices[:OFFERED], strict=True)
             if float(share) >= LEAST_OFFERED
         )
         share, away = float(ranked.values[0]), float(total[-1])
-        return Weighed(best, share, away, features, told.asked, likely)
+        features = self.features(told, best)
+        return Weighed(best, share, away, features, told.asked, likely, told.read)
+
+    def total(self, told: Told) -> torch.Tensor:
+        """The share (answers + 1) of each answer and of the hand-over."""
+        return torch.softmax(torch.tensor(self.weights) @ told.evidence, 0)
+
+    def features(self, told: Told, best: int) -> tuple[float, ...]:
+        """What the calibration looks at, see FEATURES."""
+        total, states = self.total(told), told.states
+        others = states[:-1].clone()
+        others[best] = -1.0
+        return (
+            _logit(float(total[best])),
+            _logit(float(total[-1])),
+            float(states[best] - others.max()) if self.answers > 1 else 1.0,
+            float(states[best] - states[-1]),
+        )
 
 
 def _logit(share: float) -> float:

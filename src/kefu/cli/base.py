@@ -97,6 +97,11 @@ def with_faq(command: Command) -> Command:
             type=click.Choice(["auto", "nf4", "bf16", "fp16", "fp32"]),
             help="In which the base is kept.",
         ),
+        click.option(
+            "--book",
+            type=click.Choice(["auto", "closed", "open"]),
+            help="Answers by heart, or looked up in the FAQ as it then is.",
+        ),
         click.option("--seed", type=int, help="Of everything that is drawn by lot."),
         click.option("--question", help="Name of the question column."),
         click.option("--answer", help="Name of the answer column."),
@@ -105,7 +110,7 @@ def with_faq(command: Command) -> Command:
 
     @wraps(command)
     def wrapped(**given: Any) -> Any:
-        names = ("base", "recipe", "thorough", "precision", "seed")
+        names = ("base", "recipe", "thorough", "precision", "book", "seed")
         said = {name: given.pop(name) for name in names}
         said = {name: value for name, value in said.items() if value is not None}
         columns = {name: given.pop(name) for name in ("question", "answer", "sheet")}

@@ -186,6 +186,22 @@ def _prompt(source: Source) -> str:
         f"as a Python string: `{json.dumps(text, ensure_ascii=False)}`. The answer follows at "
         f"once. It ends with the token `{stop}` (id {prompt.terminator}): stop there. Decode "
         "greedily (temperature 0)."
+        + (_open_book(source) if source.plan.book.value == "open" else "")
+    )
+
+
+def _open_book(source: Source) -> str:
+    """That this model is to read rows first, and how they stand in its prompt."""
+    number = source.plan.shown.value
+    rows = [(f"（第 {n} 列的問題）", f"（第 {n} 列的答案）") for n in range(1, number + 1)]
+    text = source.prompt.messages(QUESTION, rows=rows)[-1]["content"]
+    return (
+        "\n\n**Open book.** This model was trained to answer from rows of the FAQ in its prompt. "
+        "kefu looks them up in the FAQ file as it is when a customer asks; plain transformers, "
+        "vLLM, SGLang, llama.cpp and Ollama do not, and without rows the model says what it "
+        f"remembers of its training, if anything. Look the {number} nearest rows up yourself, and "
+        "write the customer's turn so, the rows in any order:\n\n"
+        f"````text\n{text}\n````"
     )
 
 

@@ -9,10 +9,11 @@ break inside a cell starts no new row); for JSONL and Markdown the line; for JSO
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from ..errors import FaqError
-from ..records import Faq, Origin, Pair, Source
+from ..records import Faq, Origin, Pair, Place, Source
 from . import files, jsons, markdown, tables
 from .decode import decode
 from .parsed import Parsed, finish
@@ -61,8 +62,10 @@ def read(
         raise FaqError("A file name cannot hold a NUL character.", "Give the name without it.")
     try:
         if path.is_dir():
-            return _folder(path, question, answer, sheet)
-        return _faq([(path.name, _file(path, path.name, question, answer, sheet))])
+            found = _folder(path, question, answer, sheet)
+        else:
+            found = _faq([(path.name, _file(path, path.name, question, answer, sheet))])
+        return replace(found, place=Place(str(path.absolute()), question, answer, sheet))
     except PermissionError:
         raise FaqError(
             f"{path} may not be read by this user.", f"Allow it, for example: chmod u+r '{path}'."

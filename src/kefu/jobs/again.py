@@ -51,6 +51,7 @@ def settings_of(folder: RunFolder, settings: Settings, said: Mapping[str, object
     kept = {
         "base": plan.base.value, "recipe": plan.recipe.value, "seed": plan.seed.value,
         "hand_over": plan.hand_over.value, "persona": plan.persona.value,
+        "book": plan.book.value,
     }  # fmt: skip
     return parse({**settings.model_dump(), **kept, **said}, "the run before")
 

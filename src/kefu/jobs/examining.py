@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from .. import exam as exams
 from ..records import ExamQuestion, Faq, Mode, Pair, Reply, Report, Verdict, trained_part
 from ..workspace import RunFolder, read_json, write_json, write_text
+from .edited import renewed, stale_rows
 
 if TYPE_CHECKING:
     from ..bot import Bot
@@ -63,12 +65,16 @@ def evaluate(
     rows = folder.examples()
     known = trained_part(faq, rows)  # all that was trained, for bot and controls alike
     questions = exams.read(exam or folder.file("exam.jsonl"), faq, rows)
-    marker = Marker(faq)
     encode = sentence_encoder(embedder) if embedder and controls else None
 
     bot = bot or Bot.open(folder)
     bot.mode = mode or bot.mode
-    threshold = bot.calibration.threshold
+    threshold, version = bot.calibration.threshold, ""
+    if bot.book is not None:  # it answers from the file as it is, and is held to that
+        questions = renewed(questions, faq, bot.pairs)
+        faq = Faq(bot.pairs, ())
+        known, version = trained_part(faq, rows), faq.digest[:12]
+    marker = Marker(faq)
 
     def ask(who: str, answer: Answerer, version: str = "") -> tuple[Verdict, ...]:
         # Replies of another threshold are other replies, and must not be taken up again.
@@ -80,7 +86,7 @@ def evaluate(
         )  # fmt: skip
 
     name = f"{folder.name} ({bot.mode})"
-    verdicts = ask(name, spread(RUN, answerer(bot)), f"{threshold:.6f}")
+    verdicts = ask(name, spread(RUN, answerer(bot)), f"{threshold:.6f} {version}")
     others: dict[str, tuple[Verdict, ...]] = {}
     if controls:
         indexes: dict[str, Finder] = {"retrieval alone": Index(known)}
@@ -102,6 +108,7 @@ def evaluate(
         name, verdicts, others, faq_digest=faq.digest, mode=bot.mode, threshold=threshold,
         versions=read_json(folder.file("versions.json"), dict[str, str]),
     )  # fmt: skip
+    made = replace(made, stale=stale_rows(bot))
     write_json(folder.file("report.json"), made, Report)
     write_text(folder.file("report.md"), pictures.as_markdown(made))
     write_text(folder.file("report.html"), pictures.as_html(made))

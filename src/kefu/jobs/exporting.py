@@ -204,7 +204,7 @@ def over_llama(folder: RunFolder, file: Path, lora: Path | None = None) -> Itera
     from ..bot import Bot
 
     with answering(folder, file, lora) as model:
-        yield Bot(folder, folder.plan(), folder.faq().pairs, model, model.prompt)
+        yield Bot(folder, folder.plan(), model, model.prompt)
 
 
 @contextmanager

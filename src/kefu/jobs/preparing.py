@@ -18,6 +18,7 @@ from ..reword import Rewording, endpoint, reword
 from ..settings import FILE, Settings
 from ..weights import local_counter
 from ..workspace import Workspace, cannot_write
+from .open_rows import open_rows
 
 TEMPLATES = ("kefu.toml", "faq.csv")
 WORDINGS, ROWS = 12, 600
@@ -123,7 +124,8 @@ def prepare(
             faq, replace(split, train=tuple(rows)), first.hand_over_share.value, settings.seed
         )
         rows += _after_another_topic(rows, settings.seed)
-        rows += _answers(rows)
+        more = open_rows(faq, rows, first.shown.value, settings.seed)
+        rows += [*_answers(rows), *more]
     counter = _counter(first.base.value)
     plan = plans.make(
         settings, faq, machine, train=rows, count_tokens=counter, times=times, cards=cards

@@ -6,7 +6,7 @@ from math import ceil
 from typing import Literal
 
 from ..records import Choice, Mode, Plan
-from . import tables
+from . import book, tables
 from .fit import Fit, candidates, fastest, precisions, too_big
 from .job import YOURS, Job, swept
 from .memory import Engine, Way
@@ -131,6 +131,7 @@ def default(job: Job) -> Plan:
         slow = f"It will take about {forecast.seconds / 3600:.0f} hours here, on a GPU minutes."
         shared["base"] = Choice(base.name, f"{job.base_because} {slow}")
     used = f"{forecast.memory / GIB:.1f} of {job.machine.memory / GIB:.1f} GiB"
+    more = f", and {count(rows.reading, 'question')} with rows to read" if rows.reading else ""
     few = "" if rows.wordings >= 3 else " More wordings a question would help more than more steps."
     if said.precision != "auto":
         precision = YOURS
@@ -140,6 +141,7 @@ def default(job: Job) -> Plan:
         precision = f"{compute_reason(base, job.machine, 'fp32')} {used} in use."
     else:
         precision = f"The base fits in 16 bits ({used}), which is faster than 4 bits."
+    chosen = book.book(said, base.shape.parameters)
     mode: Mode = "verbatim" if said.mode == "auto" else said.mode
     template = "chat" if base.chat else "plain"
     return Plan(
@@ -194,7 +196,7 @@ def default(job: Job) -> Plan:
         steps=Choice(
             steps,
             f"{count(rows.answered, 'wording')} and {count(rows.handed_over, 'question')} to hand "
-            f"over, {passes:.1f} times each, {batch} a step.",
+            f"over{more}, {passes:.1f} times each, {batch} a step.",
         ),
         max_length=Choice(
             way.length,
@@ -240,5 +242,7 @@ def default(job: Job) -> Plan:
             "Wordings of one answer are drawn together, so that unseen ones fall to it too.",
         ),
         warm=_warm(base.warm),
+        book=chosen,
+        shown=book.shown(chosen.value, job.faq, base.shape.vocab),
         **shared,
     )

@@ -14,6 +14,8 @@ from ..records import Example, Faq
 
 TEMPLATE = 24
 """Tokens of a prompt template around question and answer, terminator included, at most."""
+MARK = 8
+"""Tokens around a row that a prompt carries, at most."""
 HAND_OVER_QUESTION = 72
 """Tokens of the longest question that is trained as one to hand over, as a rule."""
 MARGIN, STEP = 8, 8
@@ -39,10 +41,12 @@ class Rows:
     """Whether the base's tokenizer counted."""
     spread: float = 0.0
     """Standard deviation of the rows' tokens."""
+    reading: int = 0
+    """Rows that carry rows of the FAQ: they teach to read, and count as practice of no fact."""
 
     @property
     def total(self) -> int:
-        return self.answered + self.handed_over
+        return self.answered + self.handed_over + self.reading
 
     @property
     def wordings(self) -> float:
@@ -90,7 +94,7 @@ def measure(
         return sizes[text]
 
     found: list[tuple[int, int, str]] = []  # tokens, tokens of the answer, where
-    handed = 0
+    handed = reading = 0
     if train is None:
         for pair in faq.pairs:
             answer = size(pair.answer)
@@ -102,13 +106,15 @@ def measure(
             if row.brief:
                 answer = min(answer, BRIEF)
             past = sum(size(q) + size(a) + TEMPLATE for q, a in row.history)
-            handed += row.answer is None
+            past += sum(size(q) + size(a) + MARK for q, a in row.shown)
+            reading += bool(row.shown)
+            handed += row.answer is None and not row.shown
             where = f"the question {row.question!r}"
             found.append((around + past + size(row.question) + answer, answer + 1, where))
     longest, _, where = max(found)
     mean = sum(total for total, _, _ in found) / len(found)
     labelled = sum(label for _, label, _ in found) / len(found)
-    answered = len(found) - handed
+    answered = len(found) - handed - reading
     if not handed and share:
         handed = round(answered * share / (1 - share))
         away = size(hand_over)
@@ -119,4 +125,6 @@ def measure(
             longest, where = beside, "a question to hand over"
     spread = (sum((total - mean) ** 2 for total, _, _ in found) / len(found)) ** 0.5
     exact = count is not None
-    return Rows(answered, handed, len(faq.pairs), longest, where, mean, labelled, exact, spread)
+    return Rows(
+        answered, handed, len(faq.pairs), longest, where, mean, labelled, exact, spread, reading
+    )

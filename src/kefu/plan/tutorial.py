@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import ceil
 
 from ..errors import SettingsError
 from ..records import Choice, Mode, Plan, Precision
+from . import book
 from .fit import Fit, assess, precisions, room, too_big
 from .job import YOURS, Job
 from .memory import Compute, Way
@@ -96,6 +98,7 @@ def tutorial(job: Job) -> Plan:
     length = (
         f"{CLASSIC} {f'A row is longer ({rows.longest_at}) and will be refused.' if longer else ''}"
     )
+    chosen = book.book(job.settings, base.shape.parameters)
     mode: Mode = "sample" if job.settings.mode == "auto" else job.settings.mode
     return Plan(
         recipe=Choice("tutorial", "You asked for the classic first project, number for number."),
@@ -145,5 +148,6 @@ def tutorial(job: Job) -> Plan:
         trainable=trainable,
         total=total,
         forecast=best.forecast(base, steps),
+        book=replace(chosen, because=CLASSIC),
         **job.shared(),
     )

@@ -71,8 +71,12 @@ class Index:
         """The `k` rows nearest to `question`, nearest first; rows without likeness left out."""
         return self.search_all([question], k)[0]
 
-    def search_all(self, questions: Sequence[str], k: int = 5) -> list[tuple[Hit, ...]]:
-        """`search` for many questions in one go; one tuple a question, in their order."""
+    def search_all(
+        self, questions: Sequence[str], k: int = 5, *, itself: bool = True
+    ) -> list[tuple[Hit, ...]]:
+        """`search` for many questions in one go; one tuple a question, in their order. Without
+        `itself` the phrasings that are the very question do not count: what it finds as a new one.
+        """
         if self._vectorizer is None or not questions:
             return [() for _ in questions]
         found: list[tuple[Hit, ...]] = []
@@ -81,6 +85,8 @@ class Index:
             by_text = (asked @ self._phrasings.T).toarray()
             by_answer = (asked @ self._answers.T).toarray() if self._weight else None
             for row, likeness in enumerate(by_text):
+                if not itself:
+                    likeness[[text == questions[start + row] for text in self._texts]] = 0.0
                 found.append(self._best(likeness, None if by_answer is None else by_answer[row], k))
         return found
 

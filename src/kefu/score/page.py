@@ -37,6 +37,7 @@ def as_html(report: Report, language: Language = "en") -> str:
             _controls(report, language),
             _kinds(report.candidates, language),
             _curve(report, language),
+            _stale(report, language),
             _worst(report, language),
             _details(report.candidates, language),
             _foot(report, language),
@@ -134,6 +135,24 @@ def _curve(report: Report, language: Language) -> str:
         f"<section><h2>{say('curve', language)}</h2><p class='note'>{say('curve note', language)}"
         f"</p>{chart}</section>"
     )
+
+
+def _stale(report: Report, language: Language) -> str:
+    """Rows that were edited since the training, and are answered as they were."""
+    if not report.stale:
+        return ""
+    parts = [f"<section><h2>{say('stale', language)}</h2>"]
+    parts.append(f"<p class='note'>{escaped(say('stale note', language))}</p>")
+    for row in report.stale:
+        new = escaped(row.new) if row.new else f"<em>{say('gone', language)}</em>"
+        parts.append(
+            f"<article><h3>{escaped(row.question)}</h3><p class='why'>"
+            f"<small>{escaped(row.origin)}</small></p><div class='pair'><div class='given'>"
+            f"<h4>{say('old answer', language)}</h4><p>{escaped(row.old)}</p></div>"
+            f"<div class='due'><h4>{say('new answer', language)}</h4><p>{new}</p></div>"
+            "</div></article>"
+        )
+    return "".join([*parts, "</section>"])
 
 
 def _worst(report: Report, language: Language) -> str:

@@ -24,6 +24,14 @@ def as_text(report: Report, language: Language = "en") -> str:
         for tally in (*candidate.tallies, candidate.overall):
             lines.append("  " + _in_words(tally, language))
         lines.append("")
+    if report.stale:
+        lines.append(f"{say('stale', language)} ({len(report.stale)}):")
+        for row in report.stale:
+            lines.append(f"  {_line(f'{row.origin}: {row.question}', 90)}")
+            lines.append(f"    {say('old answer', language)}: {_line(row.old, 160)}")
+            new = row.new or say("gone", language)
+            lines.append(f"    {say('new answer', language)}: {_line(new, 160)}")
+        lines += [f"  {say('stale note', language)}", ""]
     for number, verdict in enumerate(worst(report.verdicts), 1):
         lines.append(f"{number:2}. {_line(verdict.asked.question, 70)}")
         lines.append(f"    {say('given', language)}: {_line(_given(verdict, language), 160)}")
@@ -66,6 +74,14 @@ def as_markdown(report: Report, language: Language = "en") -> str:
     for c in report.candidates:
         counts = (c.overall.false_answers, c.overall.false_hand_overs, c.overall.invented)
         lines.append(_row([_cell(c.name), *map(str, counts)]))
+    if report.stale:
+        lines += ["", f"## {say('stale', language)}", "", say("stale note", language), ""]
+        lines.append(_row([say(h, language) for h in ("asked row", "old answer", "new answer")]))
+        lines.append("|---" * 3 + "|")
+        for row in report.stale:
+            new = row.new or say("gone", language)
+            cells = (f"{row.origin}: {row.question}", row.old, new)
+            lines.append(_row([_cell(_line(text, 300)) for text in cells]))
     bad = worst(report.verdicts)
     lines += ["", f"## {say('worst', language)}", ""]
     if not bad:

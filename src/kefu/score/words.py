@@ -49,6 +49,16 @@ _WORDS: dict[str, tuple[str, str]] = {
     "answered": ("share of questions answered", "回答的題目比例"),
     "error": ("share of answers wrong", "答案錯誤比例"),
     "worst": ("The worst answers", "最糟的答案"),
+    "stale": ("Answered in their old form", "仍照舊內容回答的題目"),
+    "stale note": (
+        "These rows were edited after the training. Train again, or answer with an open book: "
+        'book = "open".',
+        '這些題目在訓練之後改過。請重新訓練，或改用開卷：book = "open"。',
+    ),
+    "asked row": ("row", "題目"),
+    "old answer": ("the bot's answer, from the training", "機器人的答案（訓練當時）"),
+    "new answer": ("the FAQ's answer now", "FAQ 現在的答案"),
+    "gone": ("(the row is gone)", "（這一列已刪除）"),
     "no worst": ("Every answer was right.", "全部答對。"),
     "given": ("the bot's answer", "機器人的回答"),
     "due": ("the right answer", "正確答案"),

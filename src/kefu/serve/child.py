@@ -199,7 +199,7 @@ def _bots(
 
         ((name, folder),) = bots.folders.items()
         model = stack.enter_context(answering(folder, gguf))
-        bot = Bot(folder, folder.plan(), folder.faq().pairs, model, model.prompt)
+        bot = Bot(folder, folder.plan(), model, model.prompt)
         bot.mode = mode or bot.mode
         bots.keep(name, bot, gguf)
     return bots
@@ -235,7 +235,7 @@ def _answers(bot: Bot, asked: list[Asked], voice: _Voice) -> list[Told]:
     return [
         Told(
             done[i],
-            len(bot.prompt.ids(q, h)),
+            done[i].read or len(bot.prompt.ids(q, h)),
             done[i].tokens if open_ else len(bot.prompt.encode(done[i].text)),
         )
         for i, (q, h, *_) in enumerate(asked)

@@ -20,7 +20,7 @@ from typing import Any
 
 import httpx
 
-from ..errors import KefuError
+from ..errors import KefuError, RunError
 from ..export import Llama, check_name, opened
 from ..prompt import Prompt
 from ..records import Plan, Reply, Turn
@@ -36,13 +36,22 @@ by the next one at once, not after kefu has heard of it and asked for tokens."""
 
 
 class LlamaEngine:
-    """Answers questions by a GGUF file. `start` it once; `close` ends llama.cpp."""
+    """Answers questions by a GGUF file. `start` it once; `close` ends llama.cpp.
+
+    Raises RunError for a run of an open book: llama.cpp alone looks nothing up.
+    """
 
     def __init__(self, run: Path, gguf: Path, *, sample: bool = False, waiting: int = 64) -> None:
         self.run, self.gguf, self.sample = run, gguf, sample
         self.ready, self.restarts, self.fault = False, 0, ""
         self.names, self.held = (run.name,), Held((run.name,))
         self._plan: Plan = RunFolder(run).plan()
+        if self._plan.book.value == "open":
+            raise RunError(
+                f"The run {run.name} looks its answers up in the FAQ (open book), which llama.cpp "
+                "alone cannot.",
+                "Serve it with --mode verbatim or locked, or without --gguf.",
+            )
         self._queue: queue.Queue[Waiting] = queue.Queue(waiting)
         self._closing, self._ended = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._keep, name="kefu-llama", daemon=True)
