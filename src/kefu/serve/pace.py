@@ -1,0 +1,61 @@
+"""Pace: how long an answer would take for one who asks now, from how fast answers come.
+
+Only time in which questions waited is counted: an engine that answers one at a time because nobody
+else asks is not at its limit. Knows nothing of engines or HTTP.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+
+LEAST, MEMORY = 8, 64
+"""Answers from which the first guess is made; after so many the older ones count half."""
+
+
+class Pace:
+    """Counts questions and answers of the models. `full` tells whether questions wait now that the
+    engine could take; `clock` tells seconds. Not safe to use from several threads."""
+
+    def __init__(
+        self, full: Callable[[], bool], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._full, self._clock = full, clock
+        self._open: Counter[str] = Counter()
+        self._seconds = self._answers = 0.0
+        self._since: float | None = None
+
+    def asked(self, model: str) -> None:
+        """A question was let in."""
+        self._open[model] += 1
+        self._note(0)
+
+    def ended(self, model: str, *, answered: bool) -> None:
+        """It was answered, or will not be."""
+        self._open[model] -= 1
+        if not self._open[model]:
+            del self._open[model]
+        self._note(int(answered))
+
+    def wait(self, model: str) -> float:
+        """Seconds until `model` would answer one more question; 0 while nothing is known.
+
+        The models take turns, so that no more come before it than `model` has open for each of
+        those that are asked, and never more than there are.
+        """
+        if self._answers < LEAST:
+            return 0.0
+        mine = self._open[model] + 1
+        lines = len(self._open.keys() | {model})
+        ahead = min(self._open.total() + 1, mine * lines)
+        return ahead * self._seconds / self._answers
+
+    def _note(self, answers: int) -> None:
+        at = self._clock()
+        if self._since is not None:
+            self._seconds += at - self._since
+            self._answers += answers
+        self._since = at if self._full() else None
+        if self._answers > MEMORY:
+            self._seconds, self._answers = self._seconds / 2, self._answers / 2
