@@ -42,6 +42,7 @@ params.model.path = model
 params.n_ctx = int(context)
 params.n_parallel = int(slots)
 params.warmup = False
+params.cache_ram_mib = 0  # else old prompts pile up to 8 GiB: no two customers ask alike
 params.cpuparams.n_threads = params.cpuparams_batch.n_threads = cores
 if states:
     params.embedding, params.embd_normalize = True, -1
