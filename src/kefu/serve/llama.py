@@ -111,24 +111,23 @@ class LlamaEngine:
         prompt.ids("…")
         self._ended.clear()
         workers = [
-            threading.Thread(target=self._work, args=(llama.address, prompt, room), daemon=True)
+            threading.Thread(target=self._work, args=(llama, prompt, room), daemon=True)
             for _ in range(SLOTS + AHEAD)
         ]
         for worker in workers:
             worker.start()
         self.ready = True
-        while not (self._closing.is_set() or self._ended.wait(0.1)):
-            if not llama.lives:
-                break
+        while not (self._closing.is_set() or self._ended.wait(0.1) or llama.ended(0)):
+            pass
         self.ready = False
         self._ended.set()
         for worker in workers:
             worker.join(timeout=30)
 
-    def _work(self, address: str, prompt: Prompt, room: int) -> None:
+    def _work(self, llama: Llama, prompt: Prompt, room: int) -> None:
         # llama.cpp ends connections that wait; the next question must not meet such an end.
         alone = httpx.Limits(max_keepalive_connections=0)
-        with httpx.Client(base_url=address, timeout=120, limits=alone) as web:
+        with httpx.Client(base_url=llama.address, timeout=120, limits=alone) as web:
             while not (self._closing.is_set() or self._ended.is_set()):
                 try:
                     waiting = self._queue.get(timeout=0.1)
@@ -141,6 +140,8 @@ class LlamaEngine:
                 except (httpx.HTTPError, OSError, ValueError, KeyError) as error:
                     logging.getLogger("kefu").warning("llama.cpp: %r", error)
                     waiting.told.set_exception(Down())
+                    if llama.ended(0.5):  # whoever waits is to be asked of the next one
+                        self._ended.set()
 
     def _answer(self, web: httpx.Client, prompt: Prompt, room: int, asked: Waiting) -> Told:
         ids, _ = prompt.fit(asked.question, asked.history, room)
