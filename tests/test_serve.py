@@ -335,6 +335,32 @@ def test_an_engine_that_dies_in_a_stream_says_so_in_it(strict: Server) -> None:
     assert len(strict.rows()) == before + 1  # the failed question, too
 
 
+def test_nobody_waits_for_the_answers_of_those_who_have_gone(strict: Server) -> None:
+    at = ("127.0.0.1", int(strict.url.rsplit(":", 1)[1]))
+    os.kill(strict.engine, signal.SIGSTOP)
+    try:
+        with ThreadPoolExecutor(1) as pool, httpx.Client(transport=elsewhere("127.0.0.7")) as web:
+            ask = partial(web.post, strict.url + CHAT, headers=bearer(strict), timeout=60)
+            first = pool.submit(ask, json=ASK)  # the engine has it
+            time.sleep(0.5)
+            for number in range(3):
+                asked = json.dumps({"messages": [{"role": "user", "content": f"gone {number}"}]})
+                with socket.create_connection(at, source_address=("127.0.0.7", 0)) as raw:
+                    raw.sendall(
+                        f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\n"
+                        f"Authorization: Bearer {strict.key}\r\nContent-Type: application/json\r\n"
+                        f"Content-Length: {len(asked)}\r\n\r\n{asked}".encode()
+                    )
+                    time.sleep(0.2)
+            time.sleep(2)
+            os.kill(strict.engine, signal.SIGCONT)
+            assert first.result().is_success
+    finally:
+        os.kill(strict.engine, signal.SIGCONT)
+    rows = [row for row in strict.rows() if str(row[1]).startswith("gone")]
+    assert [(row[2], row[3]) for row in rows] == [("", 1)] * 3
+
+
 def test_a_full_queue_and_an_eager_client_are_told_to_wait(strict: Server) -> None:
     engine = strict.engine
     eager_one = elsewhere("127.0.0.4")

@@ -24,7 +24,7 @@ from kefu.serve import Guard, Keys, Limits, app, door
 from kefu.serve import guard as guards
 from kefu.serve.child import Held, Told
 from kefu.serve.engine import Busy
-from kefu.serve.pace import LEAST, Pace
+from kefu.serve.pace import LEAST, SEATS, Pace
 
 CHAT = "/v1/chat/completions"
 ASK = {"messages": [{"role": "user", "content": "運費多少？"}]}
@@ -35,62 +35,71 @@ class Clock:
 
     def __init__(self) -> None:
         self.at = 0.0
-        self.full = True
+        self.ready = True
 
-    def pace(self) -> Pace:
-        return Pace(lambda: self.full, lambda: self.at)
+    def pace(self, model: str = "shop", count: int = SEATS) -> Pace:
+        """With questions that stay open."""
+        made = Pace(lambda: self.ready, lambda: self.at)
+        for _ in range(count):
+            made.asked(model)
+        return made
 
 
-def answer(clock: Clock, pace: Pace, model: str, each: float, count: int = LEAST) -> None:
+def answer(clock: Clock, pace: Pace, each: float, count: int = LEAST, model: str = "shop") -> None:
+    """`count` more questions, an answer each."""
     for _ in range(count):
-        clock.at += each
         pace.asked(model)
+        clock.at += each
         pace.ended(model, answered=True)
 
 
 def test_one_who_asks_waits_as_long_as_those_before_him_take() -> None:
     clock = Clock()
     pace = clock.pace()
-    pace.asked("shop")
     assert pace.wait("shop") == 0.0  # nothing is known yet
-    answer(clock, pace, "shop", 0.5)
-    assert pace.wait("shop") == pytest.approx(2 * 0.5)
+    answer(clock, pace, 0.5)
+    assert pace.wait("shop") == pytest.approx((SEATS + 1) * 0.5)
     for _ in range(8):
         pace.asked("shop")
-    assert pace.wait("shop") == pytest.approx(10 * 0.5)
+    assert pace.wait("shop") == pytest.approx((SEATS + 9) * 0.5)
 
 
 def test_a_machine_that_slows_down_is_noticed_and_one_that_recovers_too() -> None:
     clock = Clock()
     pace = clock.pace()
-    pace.asked("shop")
-    answer(clock, pace, "shop", 0.1, 500)
+    answer(clock, pace, 0.1, 500)
     fast = pace.wait("shop")
-    answer(clock, pace, "shop", 1.0, 200)
+    answer(clock, pace, 1.0, 200)
     slow = pace.wait("shop")
-    answer(clock, pace, "shop", 0.1, 200)
-    assert fast == pytest.approx(0.2) and slow > 8 * fast and pace.wait("shop") < 2 * fast
+    answer(clock, pace, 0.1, 200)
+    assert slow > 8 * fast and pace.wait("shop") < 2 * fast
 
 
-def test_the_time_in_which_nobody_waits_says_nothing_of_how_fast_answers_are() -> None:
+def test_the_time_in_which_few_ask_or_the_engine_is_away_says_nothing_of_its_pace() -> None:
     clock = Clock()
     pace = clock.pace()
+    answer(clock, pace, 0.5)
+    known = pace.wait("shop")
+    clock.ready = False
     pace.asked("shop")
-    answer(clock, pace, "shop", 0.5)
-    clock.full = False
-    answer(clock, pace, "shop", 0.0, 1)
-    answer(clock, pace, "shop", 60.0, 100)  # one question a minute
-    assert pace.wait("shop") == pytest.approx(2 * 0.5)
+    clock.at += 60
+    clock.ready = True
+    pace.ended("shop", answered=False)
+    assert pace.wait("shop") == pytest.approx(known)
+    pace.ended("shop", answered=False)
+    pace.ended("shop", answered=False)
+    answer(clock, pace, 60.0, 100)  # one question a minute
+    assert pace.wait("shop") == 0.0
+    for _ in range(2):
+        pace.asked("shop")
+    assert pace.wait("shop") == pytest.approx(known)
 
 
 def test_a_long_line_of_one_model_does_not_turn_away_anothers_customers() -> None:
     clock = Clock()
-    pace = clock.pace()
-    pace.asked("busy")
-    answer(clock, pace, "busy", 1.0)
-    for _ in range(59):
-        pace.asked("busy")
-    assert pace.wait("busy") == pytest.approx(61)
+    pace = clock.pace("busy", 59)
+    answer(clock, pace, 1.0, model="busy")
+    assert pace.wait("busy") == pytest.approx(60)
     assert pace.wait("quiet") == pytest.approx(2)  # they take turns
 
 
@@ -169,15 +178,6 @@ def test_an_overloaded_server_says_at_once_when_to_come_again(
     refused = sorted(took for status, took in seen if status == 429)
     assert refused[len(refused) // 2] < 0.3
     assert f'kefu_questions_total{{outcome="busy"}} {came[429]:.1f}' in counted
-
-
-def test_where_nobody_waits_the_slowest_engine_is_asked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """However slow it was: else it would never be found faster again."""
-    monkeypatch.setattr(Pace, "wait", lambda self, model: 1e9)
-    with crowd(tmp_path) as web:
-        assert web.post(CHAT, json=ASK).is_success
 
 
 def test_a_crowd_at_the_gate_is_told_to_come_later(monkeypatch: pytest.MonkeyPatch) -> None:

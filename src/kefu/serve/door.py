@@ -11,7 +11,7 @@ import json
 import re
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -106,7 +106,7 @@ def app(engine: Engine | LlamaEngine, log: Log, limits: Limits, keys: Keys) -> F
     }
     made = FastAPI(title="kefu", lifespan=life, responses=refusals, docs_url=None, redoc_url=None)
     counts, rate = _Counts(engine), Rate(limits.minute)
-    pace = Pace(lambda: engine.ready and engine.waiting > 0)
+    pace = Pace(lambda: engine.ready)
     under_way: set[asyncio.Task[Told]] = set()  # which else nobody might hold on to
 
     def known(request: Request) -> None:
@@ -145,7 +145,7 @@ def app(engine: Engine | LlamaEngine, log: Log, limits: Limits, keys: Keys) -> F
         return {"object": "list", "data": [{"id": name, **about} for name in engine.names]}
 
     @made.post("/v1/chat/completions", dependencies=[Depends(known), Depends(paced)])
-    async def chat(asked: ChatRequest) -> Any:
+    async def chat(asked: ChatRequest, request: Request) -> Any:
         number = f"chatcmpl-{uuid.uuid4().hex}"
         name = _named(engine.names, asked.model)
         try:
@@ -162,7 +162,7 @@ def app(engine: Engine | LlamaEngine, log: Log, limits: Limits, keys: Keys) -> F
         most = asked.max_completion_tokens or asked.max_tokens or MOST
         over = pace.wait(name) - limits.answer / 2
         try:
-            if over > 0 and engine.waiting:
+            if over > 0:
                 await asyncio.sleep(HOLD)
                 raise Busy
             future = engine.ask(
@@ -185,7 +185,7 @@ def app(engine: Engine | LlamaEngine, log: Log, limits: Limits, keys: Keys) -> F
             """Waits for the reply and logs it, even when the one who asked has gone."""
             answered = False
             try:
-                told = await _in_time(future, limits.answer)
+                told = await _in_time(future, limits.answer, request.is_disconnected)
                 answered = True
             except (Down, TimeoutError) as fault:
                 unbegun = future.cancelled()  # there is more to do than can be done
@@ -270,14 +270,19 @@ def app(engine: Engine | LlamaEngine, log: Log, limits: Limits, keys: Keys) -> F
     return made
 
 
-async def _in_time(future: Future[Told], seconds: float) -> Told:
+async def _in_time(
+    future: Future[Told], seconds: float, gone: Callable[[], Awaitable[bool]]
+) -> Told:
     """The reply. Raises TimeoutError: the future is cancelled when it was not begun in half the
-    time, and goes on when it was begun and the time is over."""
-    reply = asyncio.wrap_future(future)
-    await asyncio.wait({reply}, timeout=seconds / 2)
+    time, or its asker has `gone` before, and goes on when it was begun and the time is over."""
+    reply, turn = asyncio.wrap_future(future), time.monotonic() + seconds / 2
+    while not (reply.done() or future.running()) and (left := turn - time.monotonic()) > 0:
+        await asyncio.wait({reply}, timeout=min(left, 1.0))
+        if not future.running() and await gone():
+            break  # nobody is to wait for an answer that nobody reads
     if not reply.done() and future.cancel():
         raise TimeoutError
-    return await asyncio.wait_for(reply, seconds / 2)
+    return await asyncio.wait_for(reply, max(0.0, turn - time.monotonic()) + seconds / 2)
 
 
 class _NoModel(HTTPException):

@@ -1,7 +1,7 @@
 """Pace: how long an answer would take for one who asks now, from how fast answers come.
 
-Only time in which questions waited is counted: an engine that answers one at a time because nobody
-else asks is not at its limit. Knows nothing of engines or HTTP.
+Only time in which many were asked is counted: an engine that answers one question at a time because
+nobody else asks is not at its limit. Knows nothing of engines or HTTP.
 """
 
 from __future__ import annotations
@@ -10,18 +10,20 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
+SEATS = 8
+"""So many questions are always let in, and any engine answers them side by side."""
 LEAST, MEMORY = 8, 64
 """Answers from which the first guess is made; after so many the older ones count half."""
 
 
 class Pace:
-    """Counts questions and answers of the models. `full` tells whether questions wait now that the
-    engine could take; `clock` tells seconds. Not safe to use from several threads."""
+    """Counts questions and answers of the models. `ready` tells whether the engine is there, and
+    `clock` seconds. Not safe to use from several threads."""
 
     def __init__(
-        self, full: Callable[[], bool], clock: Callable[[], float] = time.monotonic
+        self, ready: Callable[[], bool], clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._full, self._clock = full, clock
+        self._ready, self._clock = ready, clock
         self._open: Counter[str] = Counter()
         self._seconds = self._answers = 0.0
         self._since: float | None = None
@@ -39,12 +41,13 @@ class Pace:
         self._note(int(answered))
 
     def wait(self, model: str) -> float:
-        """Seconds until `model` would answer one more question; 0 while nothing is known.
+        """Seconds until `model` would answer one more question; 0 while nothing is known, or few
+        are asked.
 
         The models take turns, so that no more come before it than `model` has open for each of
         those that are asked, and never more than there are.
         """
-        if self._answers < LEAST:
+        if self._answers < LEAST or self._open.total() < SEATS:
             return 0.0
         mine = self._open[model] + 1
         lines = len(self._open.keys() | {model})
@@ -56,6 +59,7 @@ class Pace:
         if self._since is not None:
             self._seconds += at - self._since
             self._answers += answers
-        self._since = at if self._full() else None
+        full = self._open.total() >= SEATS and self._ready()
+        self._since = at if full else None
         if self._answers > MEMORY:
             self._seconds, self._answers = self._seconds / 2, self._answers / 2
