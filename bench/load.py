@@ -163,10 +163,10 @@ class Watch:
 
 
 def tell(who: str, told: dict[str, Any]) -> None:
-    asked = sum(told["codes"].values())
+    answered, seconds = told["codes"].get("200", 0), told["seconds"]
     print(
-        f"{who}: {asked} questions in {told['seconds']:.0f} s, {asked / told['seconds']:.2f}/s, "
-        f"{told['tokens'] / told['seconds']:.1f} tokens/s; by status {told['codes']}, "
+        f"{who}: {answered} answers in {seconds:.0f} s, {answered / seconds:.2f}/s, "
+        f"{told['tokens'] / seconds:.1f} tokens/s; by status {told['codes']}, "
         f"without an answer {told['lost']}; p50 {told['p50']:.2f} s, p95 {told['p95']:.2f} s, "
         f"p99 {told['p99']:.2f} s"
     )
@@ -249,7 +249,7 @@ def quiet(url: str) -> None:
         now = re.findall(
             r"^kefu_(?:questions_total|waiting).*", httpx.get(f"{url}/metrics").text, re.M
         )
-        if now == before:
+        if now == before and "kefu_waiting 0.0" in now:
             return
         before = now
         time.sleep(15)
