@@ -163,7 +163,6 @@ def app(engine: Engine | LlamaEngine, log: Log, limits: Limits, keys: Keys) -> F
         over = pace.wait(name) - limits.answer / 2
         try:
             if over > 0:
-                await asyncio.sleep(HOLD)
                 raise Busy
             future = engine.ask(
                 question,
@@ -175,6 +174,7 @@ def app(engine: Engine | LlamaEngine, log: Log, limits: Limits, keys: Keys) -> F
             )
         except Busy:
             counts.asked.labels("busy").inc()
+            await asyncio.sleep(HOLD)
             raise _later(max(over, 1.0), "Too many questions wait already.") from None
         except Down:
             future = Future()
