@@ -1,10 +1,11 @@
 """The server under load, by wrk from outside the process.
 
-`python bench/load.py WORKSPACE RUN --seconds 600`: what came of the questions (by status), the
-latency of an answer, the time to the first token of streams that a probe asks meanwhile, and the
-memory of the server and its child after the first minute, each minute since, and at most. Then the
-engine is killed under the same load: what the askers got, how soon the server was ready again, and
-whether every question that was answered or refused by 503 stands in the log.
+`python bench/load.py WORKSPACE RUN --seconds 600`: all wordings that the run was trained on are
+asked over and over; what came of them (by status), the latency of an answer, the time to the first
+token of streams that a probe asks meanwhile, and the memory of the server and its child after the
+first minute, each minute since, and at most. Then the engine is killed under the same load: what
+the askers got, how soon the server was ready again, and whether every question that was answered or
+refused by 503 stands in the log.
 
 `python bench/load.py WORKSPACE RUN --gguf FILE`: the same over llama.cpp where it writes freely,
 and by turns bare llama.cpp (xllamacpp's own server on the same file, without kefu) on the same
@@ -38,10 +39,12 @@ import psutil
 from kefu.asked import PLACE
 from kefu.export import opened
 from kefu.serve.llama import ROOM, SLOTS
+from kefu.workspace import RunFolder
 
 CHAT = "/v1/chat/completions"
 TURNS = 2
-"""How often kefu and bare llama.cpp take turns."""
+"""How often kefu and bare llama.cpp take turns; who begins changes, as the machine's other work may
+grow or shrink meanwhile."""
 TURN = 60
 """Seconds of a turn at most, and of the load under which the engine is killed."""
 SCRIPT = """
@@ -160,10 +163,10 @@ class Watch:
 
 
 def tell(who: str, told: dict[str, Any]) -> None:
-    asked = sum(told["codes"].values())
+    answered, seconds = told["codes"].get("200", 0), told["seconds"]
     print(
-        f"{who}: {asked} questions in {told['seconds']:.0f} s, {asked / told['seconds']:.2f}/s, "
-        f"{told['tokens'] / told['seconds']:.1f} tokens/s; by status {told['codes']}, "
+        f"{who}: {answered} answers in {seconds:.0f} s, {answered / seconds:.2f}/s, "
+        f"{told['tokens'] / seconds:.1f} tokens/s; by status {told['codes']}, "
         f"without an answer {told['lost']}; p50 {told['p50']:.2f} s, p95 {told['p95']:.2f} s, "
         f"p99 {told['p99']:.2f} s"
     )
@@ -179,8 +182,9 @@ def main() -> None:
     given = asked.parse_args()
     if not shutil.which("wrk"):
         sys.exit("wrk is not here: apt-get install wrk")
-    pairs = json.loads((given.workspace / "runs" / given.run / "faq.json").read_text())
-    bodies = [{"messages": [{"role": "user", "content": p["question"]}]} for p in pairs]
+    rows = RunFolder(given.workspace / "runs" / given.run).examples()
+    questions = dict.fromkeys(row.question for row in rows if not row.history)
+    bodies = [{"messages": [{"role": "user", "content": asked}]} for asked in questions]
     words = ["--gguf", str(given.gguf.resolve()), "--mode", "free"] if given.gguf else []
     # As the engine of `free` asks it: greedy, at most 256 tokens.
     for body in bodies if given.gguf else []:
@@ -245,7 +249,7 @@ def quiet(url: str) -> None:
         now = re.findall(
             r"^kefu_(?:questions_total|waiting).*", httpx.get(f"{url}/metrics").text, re.M
         )
-        if now == before:
+        if now == before and "kefu_waiting 0.0" in now:
             return
         before = now
         time.sleep(15)
@@ -253,23 +257,24 @@ def quiet(url: str) -> None:
 
 def by_turns(given: argparse.Namespace, url: str, pid: int, script: str) -> None:
     """kefu and bare llama.cpp, the other one idle meanwhile."""
-    rates: dict[str, list[float]] = {"second": [], "processor second": []}
+    rates: dict[str, dict[str, list[float]]] = {
+        of: {"bare llama.cpp": [], "kefu": []} for of in ("second", "processor second")
+    }
     with opened(given.gguf, slots=SLOTS, context=SLOTS * ROOM) as llama:
         bare = next(p for p in psutil.Process().children() if "xllamacpp" in " ".join(p.cmdline()))
-        for _ in range(TURNS):
-            for who, at, top in (
-                ("bare llama.cpp", llama.address, bare),
-                ("kefu", url, psutil.Process(pid)),
-            ):
+        both = [("bare llama.cpp", llama.address, bare), ("kefu", url, psutil.Process(pid))]
+        for turn in range(TURNS):
+            for who, at, top in both[:: -1 if turn % 2 else 1]:
                 before = spent(top)
                 told = wrk(at, script, given.connections, min(TURN, given.seconds))
                 used = spent(top) - before
                 quiet(url)
                 tell(who, told)
-                rates["second"].append(told["tokens"] / told["seconds"])
-                rates["processor second"].append(told["tokens"] / used)
+                rates["second"][who].append(told["tokens"] / told["seconds"])
+                rates["processor second"][who].append(told["tokens"] / used)
     for of, found in rates.items():
-        ratios = [k / max(b, 1e-9) for b, k in zip(found[::2], found[1::2], strict=True)]
+        pairs = zip(found["bare llama.cpp"], found["kefu"], strict=True)
+        ratios = [k / max(b, 1e-9) for b, k in pairs]
         told = ", ".join(f"{r:.3f}" for r in ratios)
         print(f"tokens a {of}, kefu / bare: {told}; median {statistics.median(ratios):.3f}")
 

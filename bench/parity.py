@@ -8,7 +8,7 @@ of its questions, of all kinds alike.
 
 `same`: the reply is the run's, letter for letter; `edge`: the same row was meant, but only one of
 the two was sure enough to answer; `other`: anything else; `lost`: a fact is missing, or stands
-there that the run's reply has not. Needs xllamacpp.
+there that the run's reply has not; `apart`: in how sure they are, 0 to 1. Needs xllamacpp.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from kefu.bot import Bot
-from kefu.jobs import Parity, export, over_llama
+from kefu.jobs import Compared, Parity, export, over_llama
 from kefu.records import Mode
 from kefu.workspace import Workspace
 
@@ -60,7 +60,7 @@ def main() -> None:
                 f"the run, {parity.mode}: {away} of {len(parity.questions)} handed over", flush=True
             )
 
-        print(f"{'export':24} {'mode':9} asked  same  edge other  lost")
+        print(f"{'export':24} {'mode':9} asked  same  edge other  lost  apart: median, p95, most")
 
         def bots() -> Iterator[tuple[str, AbstractContextManager[Bot]]]:
             if "adapter" in which:
@@ -81,7 +81,8 @@ def main() -> None:
                     lost = sum(bool(r.lost) for r in rows)
                     print(
                         f"{name:24} {mode:9} {len(rows):5} {same:5} {edge:5} "
-                        f"{len(rows) - same - edge:5} {lost:5}  {time.monotonic() - begun:.0f} s",
+                        f"{len(rows) - same - edge:5} {lost:5}  {_apart(rows)}  "
+                        f"{time.monotonic() - begun:.0f} s",
                         flush=True,
                     )
                     for row in rows:
@@ -90,6 +91,11 @@ def main() -> None:
                             print(f"    {row.question!r}: sure by {sure[0]} and {sure[1]}")
                         elif not row.same:
                             print(f"    {row.question!r}: {row.export!r}, not {row.run!r}")
+
+
+def _apart(rows: Sequence[Compared]) -> str:
+    moved = sorted(abs(r.confidence_run - r.confidence_export) for r in rows)
+    return f"{moved[len(moved) // 2]:.4f} {moved[int(0.95 * len(moved))]:.4f} {moved[-1]:.4f}"
 
 
 if __name__ == "__main__":

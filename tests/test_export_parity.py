@@ -60,6 +60,7 @@ def test_every_form_sits_the_exam_in_its_own_engine(
         done = export(run, form, tmp_path / f"{form}-{name}", **options)  # type: ignore[arg-type]
         told = f"3 of 3 questions are answered by {name} as by the run; no fact is lost."
         assert any(told in note for note in done.notes), done.notes
+        assert any("as sure as the run within 0.0" in note for note in done.notes)
         assert told in (done.path / "README.md").read_text(encoding="utf-8")
         rows = json.loads(run.file(f"parity/{name}.verbatim.json").read_text())["questions"]
         assert [row["question"] for row in rows] == [q for q, _ in ROWS]

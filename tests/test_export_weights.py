@@ -18,6 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import export_runs as tiny
 from kefu.errors import BaseError, GateError, KefuError, SettingsError
 from kefu.export import engine, export
+from kefu.export.reading import Header
 from kefu.export.source import open_run
 from kefu.workspace import RunFolder
 
@@ -123,10 +124,27 @@ def test_gguf_tensors_hold_the_merged_values(made: Made, tmp_path: Path, kind: s
             reader.fields["general.file_type"].contents() == {"f32": 0, "f16": 1, "q8_0": 7}[name]
         )
     assert reader.fields["general.file_type"].contents() == 7
+    quick = Header(tmp_path / "out" / "shop-1-q8_0.gguf")
+    assert list(quick.fields) == list(reader.fields)
+    assert quick.fields["general.name"].contents() == "shop-1"
+    for ours, theirs in zip(quick.tensors, reader.tensors, strict=True):
+        assert ours.name == theirs.name and np.array_equal(ours.data, theirs.data)
     prompt = open_run(run).prompt
     assert reader.fields["tokenizer.ggml.add_bos_token"].contents() is False
     assert reader.fields["tokenizer.chat_template"].contents() == open_run(run).chat_template
     assert reader.fields["tokenizer.ggml.eos_token_id"].contents() == prompt.terminator
+
+
+def test_a_file_that_ends_within_its_words_is_no_gguf_file(made: Made, tmp_path: Path) -> None:
+    _, run = made("llama")
+    export(run, "gguf", tmp_path / "out", types=("f32",))
+    file = tmp_path / "out" / "shop-1-f32.gguf"
+    whole = file.read_bytes()
+    words = gguf.GGUFReader(file).fields["tokenizer.ggml.tokens"]
+    for size in (10, words.offset + 60, words.offset + 300):
+        file.write_bytes(whole[:size])
+        with pytest.raises(GateError, match="is no GGUF file"):
+            engine.check_name(file, "shop-1")
 
 
 @needs_llama

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 
 import httpx
 import openai
@@ -30,14 +31,22 @@ def client(server: Server) -> openai.OpenAI:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def slow(server: Server) -> Iterator[socket.socket]:
-    """A client that began to send before all others, and never goes on."""
-    port = int(server.url.rsplit(":", 1)[1])
-    with socket.create_connection(("127.0.0.1", port)) as raw:
-        raw.sendall(
-            f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{{".encode()
-        )
-        yield raw
+def slow(server: Server) -> Iterator[tuple[socket.socket, socket.socket, socket.socket]]:
+    """Clients that began to send before all others, and never go on: after a part of the body, of
+    the headers, and of the headers of a second request."""
+    at = ("127.0.0.1", int(server.url.rsplit(":", 1)[1]))
+    with (
+        socket.create_connection(at) as body,
+        socket.create_connection(at) as head,
+        socket.create_connection(at) as second,
+    ):
+        start = f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n"
+        body.sendall(f"{start}\r\n{{".encode())
+        head.sendall(start.encode())
+        second.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert b" 200 " in second.recv(4096)
+        second.sendall(start.encode())
+        yield body, head, second
 
 
 def ask(client: openai.OpenAI, text: str) -> openai.types.chat.ChatCompletion:
@@ -326,6 +335,32 @@ def test_an_engine_that_dies_in_a_stream_says_so_in_it(strict: Server) -> None:
     assert len(strict.rows()) == before + 1  # the failed question, too
 
 
+def test_nobody_waits_for_the_answers_of_those_who_have_gone(strict: Server) -> None:
+    at = ("127.0.0.1", int(strict.url.rsplit(":", 1)[1]))
+    os.kill(strict.engine, signal.SIGSTOP)
+    try:
+        with ThreadPoolExecutor(1) as pool, httpx.Client(transport=elsewhere("127.0.0.7")) as web:
+            ask = partial(web.post, strict.url + CHAT, headers=bearer(strict), timeout=60)
+            first = pool.submit(ask, json=ASK)  # the engine has it
+            time.sleep(0.5)
+            for number in range(3):
+                asked = json.dumps({"messages": [{"role": "user", "content": f"gone {number}"}]})
+                with socket.create_connection(at, source_address=("127.0.0.7", 0)) as raw:
+                    raw.sendall(
+                        f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\n"
+                        f"Authorization: Bearer {strict.key}\r\nContent-Type: application/json\r\n"
+                        f"Content-Length: {len(asked)}\r\n\r\n{asked}".encode()
+                    )
+                    time.sleep(0.2)
+            time.sleep(2)
+            os.kill(strict.engine, signal.SIGCONT)
+            assert first.result().is_success
+    finally:
+        os.kill(strict.engine, signal.SIGCONT)
+    rows = [row for row in strict.rows() if str(row[1]).startswith("gone")]
+    assert [(row[2], row[3]) for row in rows] == [("", 1)] * 3
+
+
 def test_a_full_queue_and_an_eager_client_are_told_to_wait(strict: Server) -> None:
     engine = strict.engine
     eager_one = elsewhere("127.0.0.4")
@@ -379,6 +414,12 @@ def test_rows_are_kept_as_long_as_was_said(tmp_path_factory: pytest.TempPathFact
     base.close()
 
 
-def test_a_slow_client_was_let_go_while_others_were_served(slow: socket.socket) -> None:
-    slow.settimeout(20)
-    assert b" 408 " in slow.recv(4096)
+def test_slow_clients_were_let_go_while_others_were_served(
+    slow: tuple[socket.socket, socket.socket, socket.socket],
+) -> None:
+    ends = []
+    for one in slow:
+        one.settimeout(20)
+        ends.append(b"".join(iter(partial(one.recv, 4096), b"")))
+    assert b" 408 " in ends[0]
+    assert ends[1] == b"" and b"HTTP" not in ends[2]  # the end, without a word

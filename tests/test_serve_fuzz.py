@@ -96,6 +96,33 @@ def test_markup_is_shown_as_text_and_votes_arrive(server: Server, tmp_path: Path
 
 
 @pytest.mark.skipif(not CHROMIUM, reason="needs Chromium (apt-get install chromium)")
+def test_the_chat_is_used_by_keyboard_alone(server: Server) -> None:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page(locale="en-GB")
+        page.goto(f"{server.url}/")
+        page.keyboard.type("可以刷卡嗎？ by keyboard")  # the question has the focus
+        page.keyboard.press("Enter")
+        page.locator(".votes").wait_for()
+        page.wait_for_function("document.activeElement.id === 'question'")
+        names = []
+        for _ in range(12):
+            page.keyboard.press("Shift+Tab")
+            names.append(page.evaluate("document.activeElement.textContent"))
+            if names[-1] == "Helpful":
+                break
+        page.keyboard.press("Enter")
+        page.wait_for_selector("[aria-pressed=true]")
+        assert names == ["Not helpful", "Helpful"], names
+        unnamed = "[...document.querySelectorAll('button')].filter(b => !b.textContent.trim())"
+        assert page.evaluate(f"{unnamed}.length") == 0
+        browser.close()
+    assert {r[1]: r[4] for r in server.rows()}["可以刷卡嗎？ by keyboard"] == "up"
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="needs Chromium (apt-get install chromium)")
 def test_the_widget_opens_on_a_named_site_only_and_hands_on_its_key(
     server: Server, strict: Server, tmp_path: Path
 ) -> None:
@@ -123,6 +150,9 @@ def test_the_widget_opens_on_a_named_site_only_and_hands_on_its_key(
             page.get_by_role("button", name="Chat", exact=True).click(timeout=5000)
             frame = page.frame_locator("iframe")
             box = frame.get_by_label("Your question")
+            page.keyboard.press("Escape")
+            assert not page.locator("iframe").is_visible()
+            page.keyboard.press("Enter")  # the button has kept the focus
             with suppress(TimeoutError):
                 box.wait_for(timeout=2000)
             shown[site] = box.count() == 1

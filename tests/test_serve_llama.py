@@ -7,7 +7,9 @@ import json
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -20,6 +22,7 @@ from kefu.export.engine import here
 from kefu.export.source import open_run
 from kefu.prompt import Prompt
 from kefu.records import Example, Origin, Pair
+from kefu.serve.llama import AHEAD, SLOTS
 from kefu.workspace import RunFolder, dump, write_json, write_text
 from shop_server import ASK, CHAT, Server, make_run, serving, wait_for_ready
 
@@ -121,6 +124,20 @@ def test_a_killed_llama_cpp_is_replaced_and_said_so(free: Server) -> None:
     assert time.monotonic() - begun < 10
     assert httpx.post(free.url + CHAT, json=ASK, timeout=60).is_success
     assert [row[3] for row in free.rows()[before:]] == [1, 0]
+
+
+def test_those_who_waited_for_a_killed_llama_cpp_are_answered_by_the_next(free: Server) -> None:
+    brief = {**ASK, "max_tokens": 2}
+    (llama,) = free.processes
+    llama.suspend()  # so that nothing is answered before it is killed
+    with ThreadPoolExecutor(30) as pool:
+        asked = [
+            pool.submit(httpx.post, free.url + CHAT, json=brief, timeout=60) for _ in range(30)
+        ]
+        time.sleep(1)
+        llama.kill()
+        codes = Counter(one.result().status_code for one in asked)
+    assert set(codes) == {200, 503} and codes[503] <= SLOTS + AHEAD
 
 
 def test_the_bot_is_as_sure_over_llama_cpp_as_over_torch(made: tuple[RunFolder, Path]) -> None:

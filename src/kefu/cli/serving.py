@@ -66,7 +66,7 @@ def serve(
     try:
         import uvicorn
 
-        from ..serve import Engine, Keys, Limits, LlamaEngine, app
+        from ..serve import Arriving, Engine, Keys, Limits, LlamaEngine, app
     except ImportError as error:
         raise SettingsError(
             f"The server's packages are not here ({error.name}).",
@@ -108,6 +108,7 @@ def serve(
         app(engine, log, limits, keys),
         host=host,
         port=port,
+        http=Arriving,
         log_level="warning",
         access_log=False,
         limit_concurrency=512,

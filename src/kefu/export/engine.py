@@ -42,6 +42,8 @@ params.model.path = model
 params.n_ctx = int(context)
 params.n_parallel = int(slots)
 params.warmup = False
+params.fit_params = False  # what it may have is said here; to try it out takes as long as to load
+params.cache_ram_mib = 0  # else old prompts pile up to 8 GiB: no two customers ask alike
 params.cpuparams.n_threads = params.cpuparams_batch.n_threads = cores
 if states:
     params.embedding, params.embd_normalize = True, -1
@@ -67,9 +69,13 @@ class Llama:
     def __init__(self, address: str, child: subprocess.Popen[str]) -> None:
         self.address, self._child = address, child
 
-    @property
-    def lives(self) -> bool:
-        return self._child.poll() is None
+    def ended(self, seconds: float) -> bool:
+        """Whether the process has ended, or does within `seconds`."""
+        try:
+            self._child.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
 
     def context(self) -> int:
         """Tokens that one sequence may have."""
@@ -112,12 +118,12 @@ class Llama:
 
 def check_name(file: Path, run: str) -> None:
     """Raises GateError when a file is no GGUF, or says that it is another run's than `run`."""
-    import gguf
+    from .reading import Header
 
     try:
-        held = gguf.GGUFReader(file).fields.get("general.name")
+        held = Header(file).fields.get("general.name")
         name = str(held.contents()) if held else "something else"
-    except (ValueError, IndexError, OSError) as error:
+    except (ValueError, IndexError, KeyError, OSError) as error:
         raise GateError(f"{file.name} is no GGUF file: {error}.", "Export the run again.") from None
     if name != run:
         raise GateError(

@@ -18,6 +18,7 @@ import torch
 from ..prompt import Prompt
 from ..workspace import RunFolder
 from . import engine
+from .reading import Header
 from .source import Source, open_run
 
 CONTEXT = 2048
@@ -39,7 +40,7 @@ class LlamaModel:
     def __init__(self, source: Source, file: Path, lora: Path | None, stack: ExitStack) -> None:
         self.prompt = source.prompt
         self._file, self._lora, self._stack = file, lora, stack
-        reader = gguf.GGUFReader(file)
+        reader = Header(file)
         tensors = {t.name: t for t in reader.tensors}
         self._head = tensors.get("output.weight") or tensors["token_embd.weight"]
         arch = str(reader.fields["general.architecture"].contents())

@@ -10,7 +10,7 @@ from .asking import let_go, reply
 from .children import start_again, start_exam, start_export, start_training, stop
 from .drafts import CELLS, accept, cells, draft, draft_of, mend, sample_draft
 from .examining import Answerer, answered_by, evaluate
-from .exporting import Parity, export, over_llama
+from .exporting import Compared, Parity, export, over_llama
 from .preparing import Prepared, check_faq, init, open_faq, prepare, proposals, wordings_for
 from .runs import compare_runs, let_out, loss_curve, refused, report_of, summary
 from .training import joined, launched, on_gpus, processes, resume, settle, take_up, train
@@ -22,6 +22,7 @@ __all__ = [
     "PARTS",
     "Again",
     "Answerer",
+    "Compared",
     "Parity",
     "Prepared",
     "Progress",

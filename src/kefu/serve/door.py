@@ -11,7 +11,7 @@ import json
 import re
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -32,7 +32,8 @@ from .engine import MOST, Busy, Down, Engine
 from .guard import Guard
 from .keys import Keys, Rate
 from .llama import LlamaEngine
-from .protocol import ChatRequest, Error, Vote, error
+from .pace import Pace
+from .protocol import ChatRequest, Error, Vote, about, error, head_of, reason, usage_of
 
 PAGES = {
     "": ("chat.html", "text/html"),
@@ -40,6 +41,9 @@ PAGES = {
     "chat.js": ("chat.js", "text/javascript"),
     "widget.js": ("widget.js", "text/javascript"),
 }
+HOLD = 1.0
+"""Seconds after which one is refused for whom there is no time: who asks again at once must not
+take the processor from those who are answered."""
 _PIECE = re.compile(r"[\x20-\x7e]+\s*|.{1,4}", re.S)
 
 
@@ -52,7 +56,8 @@ class Limits:
     arrive: float = 10.0
     """Seconds in which a request must have arrived."""
     answer: float = 60.0
-    """Seconds that an answer may take, the wait for its turn included."""
+    """Seconds that an answer may take, the wait for its turn included. Its turn must come in the
+    first half of them: what is left is for the answer itself, when the machine slows down too."""
     minute: int = 60
     """Questions a minute of one client."""
     origins: tuple[str, ...] = ()
@@ -101,6 +106,7 @@ def app(engine: Engine | LlamaEngine, log: Log, limits: Limits, keys: Keys) -> F
     }
     made = FastAPI(title="kefu", lifespan=life, responses=refusals, docs_url=None, redoc_url=None)
     counts, rate = _Counts(engine), Rate(limits.minute)
+    pace = Pace(lambda: engine.ready)
     under_way: set[asyncio.Task[Told]] = set()  # which else nobody might hold on to
 
     def known(request: Request) -> None:
@@ -139,7 +145,7 @@ def app(engine: Engine | LlamaEngine, log: Log, limits: Limits, keys: Keys) -> F
         return {"object": "list", "data": [{"id": name, **about} for name in engine.names]}
 
     @made.post("/v1/chat/completions", dependencies=[Depends(known), Depends(paced)])
-    async def chat(asked: ChatRequest) -> Any:
+    async def chat(asked: ChatRequest, request: Request) -> Any:
         number = f"chatcmpl-{uuid.uuid4().hex}"
         name = _named(engine.names, asked.model)
         try:
@@ -154,7 +160,10 @@ def app(engine: Engine | LlamaEngine, log: Log, limits: Limits, keys: Keys) -> F
             loop.call_soon_threadsafe(pieces.put_nowait, piece)
 
         most = asked.max_completion_tokens or asked.max_tokens or MOST
+        over = pace.wait(name) - limits.answer / 2
         try:
+            if over > 0:
+                raise Busy
             future = engine.ask(
                 question,
                 history,
@@ -165,29 +174,32 @@ def app(engine: Engine | LlamaEngine, log: Log, limits: Limits, keys: Keys) -> F
             )
         except Busy:
             counts.asked.labels("busy").inc()
-            raise _later(1.0, "Too many questions wait already.") from None
+            await asyncio.sleep(HOLD)
+            raise _later(max(over, 1.0), "Too many questions wait already.") from None
         except Down:
             future = Future()
             future.set_exception(Down())
+        pace.asked(name)
 
         async def finish() -> Told:
             """Waits for the reply and logs it, even when the one who asked has gone."""
+            answered = False
             try:
-                told = await asyncio.wait_for(asyncio.wrap_future(future), limits.answer)
+                told = await _in_time(future, limits.answer, request.is_disconnected)
+                answered = True
             except (Down, TimeoutError) as fault:
-                unbegun = (
-                    future.cancelled()
-                )  # its turn did not come: there is more than can be done
+                unbegun = future.cancelled()  # there is more to do than can be done
                 counts.asked.labels("busy" if unbegun else "failed").inc()
                 await run_in_threadpool(log.add, number, question, "", model=name, failed=True)
                 if unbegun:
-                    raise _later(limits.answer, "Too many questions wait already.") from None
+                    raise _later(limits.answer / 2, "Too many questions wait already.") from None
                 if isinstance(fault, TimeoutError):
                     raise HTTPException(504, "The answer took too long.") from None
                 why = "The engine ended; ask again."
                 raise HTTPException(503, why, {"Retry-After": "3"}) from None
             finally:
                 pieces.put_nowait(None)
+                pace.ended(name, answered=answered)
             reply = told.reply
             counts.seconds.observe(time.perf_counter() - begun)
             counts.asked.labels("handed_over" if reply.handed_over else "answered").inc()
@@ -219,12 +231,12 @@ def app(engine: Engine | LlamaEngine, log: Log, limits: Limits, keys: Keys) -> F
         told = await asyncio.shield(finished)
         reply = told.reply
         message = {"role": "assistant", "content": reply.text}
-        choice = {"index": 0, "message": message, "finish_reason": _end(told)}
+        choice = {"index": 0, "message": message, "finish_reason": reason(told)}
         return {
-            **_head(number, name, "chat.completion"),
+            **head_of(number, name, "chat.completion"),
             "choices": [choice],
-            "usage": _usage(told),
-            "kefu": _about(told),
+            "usage": usage_of(told),
+            "kefu": about(told),
         }
 
     @made.post("/v1/feedback", dependencies=[Depends(known), Depends(paced)])
@@ -258,6 +270,21 @@ def app(engine: Engine | LlamaEngine, log: Log, limits: Limits, keys: Keys) -> F
     return made
 
 
+async def _in_time(
+    future: Future[Told], seconds: float, gone: Callable[[], Awaitable[bool]]
+) -> Told:
+    """The reply. Raises TimeoutError: the future is cancelled when it was not begun in half the
+    time, or its asker has `gone` before, and goes on when it was begun and the time is over."""
+    reply, turn = asyncio.wrap_future(future), time.monotonic() + seconds / 2
+    while not (reply.done() or future.running()) and (left := turn - time.monotonic()) > 0:
+        await asyncio.wait({reply}, timeout=min(left, 1.0))
+        if not future.running() and await gone():
+            break  # nobody is to wait for an answer that nobody reads
+    if not reply.done() and future.cancel():
+        raise TimeoutError
+    return await asyncio.wait_for(reply, max(0.0, turn - time.monotonic()) + seconds / 2)
+
+
 class _NoModel(HTTPException):
     """OpenAI's refusal of a model that it does not have."""
 
@@ -276,29 +303,6 @@ def _later(wait: float, why: str) -> HTTPException:
     return HTTPException(429, why, {"Retry-After": str(int(wait) + 1)})
 
 
-def _head(number: str, name: str, kind: str) -> dict[str, Any]:
-    return {"id": number, "object": kind, "created": int(time.time()), "model": name}
-
-
-def _usage(told: Told) -> dict[str, int]:
-    asked, made = told.prompt_tokens, told.completion_tokens
-    return {"prompt_tokens": asked, "completion_tokens": made, "total_tokens": asked + made}
-
-
-def _about(told: Told) -> dict[str, Any]:
-    reply = told.reply
-    return {
-        "handed_over": reply.handed_over,
-        "confidence": reply.confidence,
-        "source": reply.source,
-        "offered": reply.offered,
-    }
-
-
-def _end(told: Told) -> str:
-    return "stop" if told.reply.stopped else "length"
-
-
 async def _events(
     number: str,
     name: str,
@@ -307,7 +311,7 @@ async def _events(
     finished: asyncio.Task[Told],
     usage: bool,
 ) -> AsyncIterator[str]:
-    head = _head(number, name, "chat.completion.chunk")
+    head = head_of(number, name, "chat.completion.chunk")
 
     def event(delta: dict[str, str], end: str | None = None, **more: Any) -> str:
         choice = {"index": 0, "delta": delta, "finish_reason": end}
@@ -327,9 +331,9 @@ async def _events(
     if first is None:
         for part in _PIECE.findall(told.reply.text):
             yield event({"content": part})
-    yield event({}, _end(told), kefu=_about(told))
+    yield event({}, reason(told), kefu=about(told))
     if usage:
-        data = {**head, "choices": [], "usage": _usage(told)}
+        data = {**head, "choices": [], "usage": usage_of(told)}
         yield f"data: {json.dumps(data)}\n\n"
     yield "data: [DONE]\n\n"
 

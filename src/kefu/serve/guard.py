@@ -1,7 +1,7 @@
 """What stands before every request: its size, its time, where it comes from.
 
-Plain ASGI, so that nothing is read which is not wanted. Headers that trickle in are bounded by
-the number of connections only: put a proxy in front where strangers can connect.
+Plain ASGI, so that nothing is read which is not wanted. Headers that trickle in never get here: see
+arriving.py.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .protocol import error
 
+CROWD = 384
+"""Requests that are dealt with at one time; who waits for an answer is one of them. Below the
+number of connections at which uvicorn refuses in words of its own."""
 LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
@@ -31,13 +34,24 @@ class Guard:
     ) -> None:
         self.app, self.size, self.seconds = app, size, seconds
         self.origins, self.local = frozenset(origins), local
+        self.here = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        self.here += 1
+        try:
+            await self._request(scope, receive, send)
+        finally:
+            self.here -= 1
+
+    async def _request(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in scope["headers"]}
         refused = self._stranger(headers)
+        if refused is None and self.here > CROWD:
+            refused = _refusal(429, "Too many requests at one time.", "rate_limit_error")
+            refused.headers["retry-after"] = "1"
         body = b""
         if refused is None:
             try:
@@ -93,4 +107,5 @@ def _name(host: str) -> str:
 
 
 def _refusal(status: int, message: str, code: str) -> JSONResponse:
-    return JSONResponse(error(message, "invalid_request_error", code=code), status)
+    kind = code if status == 429 else "invalid_request_error"
+    return JSONResponse(error(message, kind, code=code), status)

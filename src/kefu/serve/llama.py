@@ -92,11 +92,14 @@ class LlamaEngine:
     # --- the threads -----------------------------------------------------------------
 
     def _keep(self) -> None:
+        added: dict[int, _Token] | None = None
         while not self._closing.is_set():
             try:
-                check_name(self.gguf, self.run.resolve().name)
+                if added is None:  # once: it takes seconds, in which nobody is answered
+                    check_name(self.gguf, self.run.resolve().name)
+                    added = _added(RunFolder(self.run).adapter / "tokenizer.json")
                 with opened(self.gguf, slots=SLOTS, context=SLOTS * ROOM) as llama:
-                    self._serve(llama)
+                    self._serve(llama, added)
             except KefuError as error:  # llama.cpp refuses the file, and would the next time too
                 self.fault = str(error)
                 logging.getLogger("kefu").error(self.fault)
@@ -110,32 +113,30 @@ class LlamaEngine:
             if waiting.told.set_running_or_notify_cancel():
                 waiting.told.set_exception(Down())
 
-    def _serve(self, llama: Llama) -> None:
+    def _serve(self, llama: Llama, added: dict[int, _Token]) -> None:
         """Until llama.cpp ends or the server does; whoever waits meanwhile is kept waiting."""
-        plan = self._plan
-        prompt = Prompt.of_plan(_Words(llama, RunFolder(self.run).adapter / "tokenizer.json"), plan)
+        prompt = Prompt.of_plan(_Words(llama, added), self._plan)
         room = llama.context() - MOST
         prompt.ids("…")
         self._ended.clear()
         workers = [
-            threading.Thread(target=self._work, args=(llama.address, prompt, room), daemon=True)
+            threading.Thread(target=self._work, args=(llama, prompt, room), daemon=True)
             for _ in range(SLOTS + AHEAD)
         ]
         for worker in workers:
             worker.start()
         self.ready = True
-        while not (self._closing.is_set() or self._ended.wait(0.1)):
-            if not llama.lives:
-                break
+        while not (self._closing.is_set() or self._ended.wait(0.1) or llama.ended(0)):
+            pass
         self.ready = False
         self._ended.set()
         for worker in workers:
             worker.join(timeout=30)
 
-    def _work(self, address: str, prompt: Prompt, room: int) -> None:
+    def _work(self, llama: Llama, prompt: Prompt, room: int) -> None:
         # llama.cpp ends connections that wait; the next question must not meet such an end.
         alone = httpx.Limits(max_keepalive_connections=0)
-        with httpx.Client(base_url=address, timeout=120, limits=alone) as web:
+        with httpx.Client(base_url=llama.address, timeout=120, limits=alone) as web:
             while not (self._closing.is_set() or self._ended.is_set()):
                 try:
                     waiting = self._queue.get(timeout=0.1)
@@ -148,6 +149,8 @@ class LlamaEngine:
                 except (httpx.HTTPError, OSError, ValueError, KeyError) as error:
                     logging.getLogger("kefu").warning("llama.cpp: %r", error)
                     waiting.told.set_exception(Down())
+                    if llama.ended(0.5):  # whoever waits is to be asked of the next one
+                        self._ended.set()
 
     def _answer(self, web: httpx.Client, prompt: Prompt, room: int, asked: Waiting) -> Told:
         ids, _ = prompt.fit(asked.question, asked.history, room)
@@ -156,28 +159,40 @@ class LlamaEngine:
         body: dict[str, Any] = {
             "prompt": ids,
             "n_predict": asked.most,
-            "stream": True,
+            "stream": asked.on_piece is not None,
             "cache_prompt": True,
             "temperature": 0,
         }
         if self.sample:  # as the bot itself draws, see bot/generate.py
             heat = 0.7 if asked.temperature is None else asked.temperature
             body |= {"temperature": heat, "top_p": 0.9, "top_k": 0, "min_p": 0}
-        text, last = "", {}
-        with web.stream("POST", "/completion", json=body) as streamed:
-            streamed.raise_for_status()
-            for line in streamed.iter_lines():
-                if not line.startswith("data: {"):
-                    continue
-                last = json.loads(line[6:])
-                piece = last["content"] if text else last["content"].lstrip()
-                text += piece
-                if piece and asked.on_piece:
-                    asked.on_piece(piece)
+        if asked.on_piece is None:  # a token at a time would only take the processor from others
+            last = web.post("/completion", json=body).raise_for_status().json()
+            text = last["content"]
+        else:
+            text, last = _streamed(web, body, asked.on_piece)
         stopped = last["stop_type"] != "limit"
         text = text.strip()
         reply = Reply(text, handed_over=text == prompt.hand_over, stopped=stopped)
         return Told(reply, len(ids), int(last["tokens_predicted"]))
+
+
+def _streamed(
+    web: httpx.Client, body: dict[str, Any], on_piece: Callable[[str], None]
+) -> tuple[str, dict[str, Any]]:
+    """The whole text, told in pieces on the way, and llama.cpp's last words."""
+    text, last = "", {}
+    with web.stream("POST", "/completion", json=body) as streamed:
+        streamed.raise_for_status()
+        for line in streamed.iter_lines():
+            if not line.startswith("data: {"):
+                continue
+            last = json.loads(line[6:])
+            piece = last["content"] if text else last["content"].lstrip()
+            text += piece
+            if piece:
+                on_piece(piece)
+    return text, last
 
 
 class _Words:
@@ -186,11 +201,9 @@ class _Words:
     The file holds the template with the persona baked in, so what `Prompt` would set is not used.
     """
 
-    def __init__(self, llama: Llama, file: Path) -> None:
-        self._llama = llama
+    def __init__(self, llama: Llama, added: dict[int, _Token]) -> None:
+        self._llama, self.added_tokens_decoder = llama, added
         self.chat_template = "in the GGUF file"
-        added = json.loads(file.read_text(encoding="utf-8"))["added_tokens"]
-        self.added_tokens_decoder = {one["id"]: _Token(one) for one in added}
 
     def apply_chat_template(self, messages: list[dict[str, str]], **_: Any) -> str:
         return self._llama.rendered(messages)
@@ -207,3 +220,9 @@ class _Token(SimpleNamespace):
 
     def __str__(self) -> str:
         return str(self.content)
+
+
+def _added(file: Path) -> dict[int, _Token]:
+    """The tokens that a tokenizer's file adds to its vocabulary, by id."""
+    added = json.loads(file.read_text(encoding="utf-8"))["added_tokens"]
+    return {one["id"]: _Token(one) for one in added}

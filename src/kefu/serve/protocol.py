@@ -6,11 +6,13 @@ and the like are accepted and change nothing. `temperature` counts where the run
 
 from __future__ import annotations
 
+import time
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..records import Turn
+from .child import Told
 
 LONGEST = 4_000
 """Characters of one message."""
@@ -83,3 +85,30 @@ class Error(BaseModel):
 def error(message: str, type_: str, *, param: str | None = None, code: str | None = None) -> Any:
     body = ErrorBody(message=message, type=type_, param=param, code=code)
     return Error(error=body).model_dump()
+
+
+def head_of(number: str, name: str, kind: str) -> dict[str, Any]:
+    """What every answer, and every part of a stream, begins with."""
+    return {"id": number, "object": kind, "created": int(time.time()), "model": name}
+
+
+def usage_of(told: Told) -> dict[str, int]:
+    """What an answer cost, in tokens."""
+    asked, made = told.prompt_tokens, told.completion_tokens
+    return {"prompt_tokens": asked, "completion_tokens": made, "total_tokens": asked + made}
+
+
+def about(told: Told) -> dict[str, Any]:
+    """What kefu says of an answer beside OpenAI's fields."""
+    reply = told.reply
+    return {
+        "handed_over": reply.handed_over,
+        "confidence": reply.confidence,
+        "source": reply.source,
+        "offered": reply.offered,
+    }
+
+
+def reason(told: Told) -> str:
+    """Why an answer ended."""
+    return "stop" if told.reply.stopped else "length"
