@@ -61,7 +61,8 @@ def folder_of(base: Base) -> Path:
 
 
 def converted(base: Base, say: Say) -> Path:
-    """The folder of an embedded base, converted now if it was not yet. Takes about a minute."""
+    """The folder of an embedded base, converted now if it was not yet: in seconds, or in a
+    minute where gguf_file.py does not know its like."""
     folder = folder_of(base)
     if folder.is_dir():
         return folder
@@ -69,7 +70,7 @@ def converted(base: Base, say: Say) -> Path:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_suffix(".lock")):
             if not folder.is_dir():
-                say(f"converting {base.name} once (about a minute)")
+                say(f"converting {base.name}, once for all times")
                 _convert(base, folder)
     except OSError as error:
         raise BaseError(
@@ -132,6 +133,7 @@ def read_here(path: Path) -> tuple[Any, Any] | None:
     """Model in bf16 and tokenizer of a GGUF file, in seconds; None where its like is not known."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES
 
     from .gguf_file import Header
 
@@ -146,10 +148,9 @@ def read_here(path: Path) -> tuple[Any, Any] | None:
         return None
     model.load_state_dict(weights, strict=False, assign=True)
     model.tie_weights()
-    # With its type said, no config is read for it once more.
-    tokenizer = AutoTokenizer.from_pretrained(
-        path.parent, gguf_file=path.name, tokenizer_type=config.model_type
-    )
+    kind = config.model_type  # where it is said, the config is not read once more, slowly
+    said = {"tokenizer_type": kind} if kind in TOKENIZER_MAPPING_NAMES else {}
+    tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name, **said)
     return model, tokenizer
 
 

@@ -74,12 +74,10 @@ class Header:
         arch = next(k for k, v in gguf.MODEL_ARCH_NAMES.items() if v == self.said[_ARCH])
         names = gguf.get_tensor_name_map(arch, config.num_hidden_layers)
         tied = {"lm_head.weight"} if config.tie_word_embeddings else set()
-        due = {
-            name: names.get_name(name, try_suffixes=(".weight", ".bias"))
-            for name in model.state_dict()
-            if name not in tied
-        }
-        if set(due.values()) != set(self.tensors):
+        wanted = {n: tuple(w.shape) for n, w in model.state_dict().items() if n not in tied}
+        due = {n: names.get_name(n, try_suffixes=(".weight", ".bias")) for n in wanted}
+        shapes = {due[name]: shape for name, shape in wanted.items()}
+        if shapes != {name: shape for name, (shape, _, _) in self.tensors.items()}:
             return None
         return {name: self._weight(name, theirs, config) for name, theirs in due.items()}
 
