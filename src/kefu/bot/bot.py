@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 from ..prompt import Prompt
@@ -20,6 +21,7 @@ from .engine import Engine, Model
 from .generate import MOST, generate, generate_all
 from .known import bare, weigher
 from .weighing import WITNESSES, Asked, Told, Weighed, Weigher
+from .years import of_another_year
 
 BATCH = 32
 """Questions that are answered at one time on a CPU; on a GPU eight times as many. Below this a
@@ -288,11 +290,15 @@ class Bot:
 
     def _weigh(self, asked: Sequence[Asked], prompts: Sequence[Sequence[int]]) -> list[Weighed]:
         found = self._ready().weigh(asked, prompts)
-        known = [self._known.get(bare(question)) for question, _ in asked]
-        return [
-            w if number is None else replace(w, best=number, certain=True)
-            for w, number in zip(found, known, strict=True)
-        ]
+        return [self._settled(q, w) for (q, _), w in zip(asked, found, strict=True)]
+
+    def _settled(self, question: str, found: Weighed) -> Weighed:
+        """What needs no weighing: a question known letter for letter, and one of another year."""
+        number = self._known.get(bare(question))
+        if number is not None:
+            return replace(found, best=number, certain=True)
+        rows = (p.phrasings for p in self.pairs if p.answer == self.answers[found.best])
+        return replace(found, elsewhen=of_another_year(question, chain.from_iterable(rows)))
 
     def _ready(self) -> Weigher:
         if self._weigher is None:
@@ -327,8 +333,8 @@ class Bot:
         )
 
     def _confidence(self, found: Weighed) -> float:
-        if found.certain:
-            return 1.0
+        if found.certain or found.elsewhen:
+            return float(found.certain)
         if self.calibration.weights:
             return self.calibration.confidence(found.features)
         return found.share if found.share > found.hand_over else 0.0

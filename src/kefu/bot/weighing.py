@@ -53,6 +53,8 @@ class Weighed:
     read: int = 0
     certain: bool = False
     """The question is one that was trained, letter for letter: there is nothing to weigh."""
+    elsewhen: bool = False
+    """The question names another year than the wordings of the best answer."""
 
 
 @dataclass(frozen=True, slots=True)
