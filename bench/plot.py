@@ -29,7 +29,7 @@ NAMES = {
     "graphs-bf16-64": "kefu, bf16, 64 a step",
     "graphs-bf16-all-linear": "kefu, bf16, all linear layers",
 }
-LEFT, BAR, GAP, ROOM, SIDE = 250, 20, 10, 420, 120
+LEFT, BAR, GAP, ROOM, SIDE = 285, 20, 10, 400, 110
 STYLE = """
 text { font: 13px system-ui, sans-serif; fill: #24292f }
 .head { font-weight: 600 }
@@ -64,7 +64,7 @@ def picture(lines: list[dict[str, Any]]) -> str:
             f"{escape(NAMES.get(name, name))}</text>"
             f'<rect class="{kind}" x="{LEFT}" y="{y}" width="{long:.1f}" height="{BAR}" rx="2">'
             f"<title>{bar['ms_a_step']} ms a step{note}</title></rect>"
-            f'<text x="{LEFT + long + 6:.1f}" y="{middle}">{rate:g}</text>'
+            f'<text x="{LEFT + long + 6:.1f}" y="{middle}">{rate:.3g}</text>'
         )
         y += BAR + GAP
     if "source" in said:
