@@ -24,7 +24,7 @@ from typing import Any
 import torch
 
 from kefu.intents import Intent, dealt, intents, parse
-from kefu.train.warm import start
+from kefu.weights.warm import start
 
 BASE = "gemma-3-270m"
 MATRICES = [f"{m}_proj" for m in ("q", "k", "v", "o", "gate", "up", "down")]

@@ -36,7 +36,7 @@ def asked(path: Path) -> list[dict[str, Any]]:
 
 def untrained(faq: Path, exam: Path) -> None:
     import warm
-    from kefu.train.warm import start
+    from kefu.weights.warm import start
 
     said = argparse.Namespace(base=warm.BASE, seed=42, layers=0, targets=None, rank=16, dropout=0.0)
     reader = warm.Reader(said)

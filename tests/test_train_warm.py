@@ -13,7 +13,8 @@ from kefu.errors import RunError
 from kefu.plan import catalogue, make, probe
 from kefu.records import Choice, Plan
 from kefu.settings import Settings
-from kefu.train import train, warm
+from kefu.train import train
+from kefu.weights import warm
 from kefu.workspace import RunFolder
 
 

@@ -332,7 +332,7 @@ class Plan:
     contrast: Choice[float] = Choice(0.0, "Off: the answers' words alone are learned.")
     """Weight of drawing the wordings of one answer together, see train/contrast.py."""
     warm: Choice[str] = Choice("", "The adapter begins with nothing learned.")
-    """The adapter that the run's own begins from, see train/warm.py; empty for none."""
+    """The adapter that the run's own begins from, see weights/warm.py; empty for none."""
     unpacked: Choice[bool] = Choice(False, "The base is kept as it is.")
     """Whether a 4-bit base is unpacked once while training: the same numbers, more memory."""
     shard: Choice[bool] = Choice(False, "Each card holds the whole base.")

@@ -113,15 +113,15 @@ class _Kept:
 
     def __init__(self, engine: Model, kept: dict[tuple[int, ...], torch.Tensor]) -> None:
         self.device, self.context = engine.device, engine.context
-        self.logits, self.write = engine.logits, engine.write
+        self.hidden, self.logits, self.write = engine.hidden, engine.logits, engine.write
         self._engine, self._kept = engine, kept
 
-    def hidden(self, sequences: Sequence[Sequence[int]]) -> torch.Tensor:
+    def reading(self, sequences: Sequence[Sequence[int]]) -> torch.Tensor:
         """As the model's; (n, d) in float32."""
         keys = [tuple(sequence) for sequence in sequences]
         new = [key for key in dict.fromkeys(keys) if key not in self._kept]
         if new:
-            self._kept.update(zip(new, self._engine.hidden(new).cpu(), strict=True))
+            self._kept.update(zip(new, self._engine.reading(new).cpu(), strict=True))
         return torch.stack([self._kept[key] for key in keys])
 
 

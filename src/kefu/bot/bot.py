@@ -16,6 +16,7 @@ from ..weights import load
 from ..workspace import RunFolder
 from . import calibration as sure
 from . import talk
+from .begun import warm_of
 from .book import Book, Reader
 from .engine import Engine, Model
 from .generate import MOST, generate, generate_all
@@ -82,7 +83,12 @@ class Bot:
             trust_remote_code=plan.trust_remote_code,
         )
         prompt = Prompt.of_plan(loaded.tokenizer, plan)
-        bot = cls(folder, plan, Engine(loaded.model, loaded.device), prompt)
+        if merged:  # the adapter is in the weights, and cannot be put aside to read
+            reader = cls.open(folder)._torch if plan.warm.value else None
+            engine = Engine(loaded.model, loaded.device, reader=reader)
+        else:
+            engine = Engine(loaded.model, loaded.device, warm_of(folder))
+        bot = cls(folder, plan, engine, prompt)
         bot.mode = mode or bot.mode
         return bot
 

@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any, Protocol
 
 import torch
 
 from ..prompt import Prompt
-from ..weights import frozen_head, last_states
+from ..weights import Warm, frozen_head, last_states
 
 SLICE = 4096
 """Tokens of the vocabulary whose logits a processor makes at once: they stay in its cache."""
@@ -31,6 +32,11 @@ class Model(Protocol):
         """The decoder's last hidden state after each sequence, (n, d) in float32."""
         ...
 
+    def reading(self, sequences: Sequence[Sequence[int]]) -> torch.Tensor:
+        """The states by which questions are compared, (n, d) in float32: as the run's adapter
+        began where it began warm, else as `hidden`."""
+        ...
+
     def logits(self, hidden: torch.Tensor, tokens: Sequence[int]) -> torch.Tensor:
         """Logits (k,) of a few tokens after one hidden state (d,)."""
         ...
@@ -41,12 +47,19 @@ class Model(Protocol):
 
 
 class Engine:
-    """A model (with or without adapter) that scores next tokens."""
+    """A model (with or without adapter) that scores next tokens.
 
-    def __init__(self, model: Any, device: str) -> None:
+    `warm` is what the adapter began from. A merged model has no adapter any more, and `reader` the
+    run as it is.
+    """
+
+    def __init__(
+        self, model: Any, device: str, warm: Warm | None = None, reader: Engine | None = None
+    ) -> None:
         model.eval()
         self.model = model
         self.device = device
+        self.warm, self.reader = warm, reader
         self.inner = model.get_base_model() if hasattr(model, "get_base_model") else model
         found = frozen_head(self.inner)
         self.head: Any = found[0] if found else None
@@ -62,6 +75,13 @@ class Engine:
         """The decoder's last hidden state after each sequence, (n, d) in float32."""
         states: torch.Tensor = last_states(self.inner, sequences, self.device)
         return states
+
+    def reading(self, sequences: Sequence[Sequence[int]]) -> torch.Tensor:
+        """The states by which questions are compared, (n, d) in float32."""
+        if self.reader is not None:
+            return self.reader.reading(sequences)
+        with self.warm.on(self.model) if self.warm else nullcontext():
+            return self.hidden(sequences)
 
     @torch.inference_mode()
     def logits(self, hidden: torch.Tensor, tokens: Sequence[int]) -> torch.Tensor:

@@ -44,6 +44,11 @@ class Loading:
 
     def hidden(self, sequences: Sequence[Sequence[int]]) -> torch.Tensor:
         """As the model's; (n, d) in float32."""
+        with self._use():
+            return self._model.hidden(sequences)
+
+    def reading(self, sequences: Sequence[Sequence[int]]) -> torch.Tensor:
+        """As the model's; (n, d) in float32."""
         file = self._file(sequences) if self._kept is not None and len(sequences) > 1 else None
         if file is not None and file.is_file():
             with suppress(OSError, SafetensorError, KeyError):
@@ -52,7 +57,7 @@ class Loading:
         found = []
         for start in range(0, len(sequences), SLICE):
             with self._use():
-                found.append(self._model.hidden(sequences[start : start + SLICE]))
+                found.append(self._model.reading(sequences[start : start + SLICE]))
         states = torch.cat(found)
         if file is not None:
             with suppress(OSError, SafetensorError):  # a full disk costs time, and no answer

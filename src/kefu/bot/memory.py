@@ -22,7 +22,7 @@ class Memory:
 
     def __init__(self, engine: Model, prompts: Sequence[Sequence[int]], owners: Sequence[int]):
         self.owners = torch.tensor(list(owners))
-        states = engine.hidden(prompts).cpu()
+        states = engine.reading(prompts).cpu()
         # All states share a large common part, which says only "here an answer begins".
         self.centre = states.mean(0, keepdim=True)
         self.states = torch.nn.functional.normalize(states - self.centre, dim=-1)

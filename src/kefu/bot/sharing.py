@@ -14,8 +14,9 @@ from typing import Any
 from ..plan import probe
 from ..prompt import Prompt
 from ..records import Mode
-from ..weights import WEIGHTS, Adapter, Adapters, tokenizer_of
+from ..weights import WEIGHTS, Adapter, Adapters, Warm, tokenizer_of
 from ..workspace import RunFolder, check_one_base
+from .begun import warm_of
 from .bot import Bot
 from .engine import Engine
 from .loading import Loading
@@ -28,7 +29,7 @@ RECORDS = 40
 
 def over(folder: RunFolder, model: Any, prompt: Prompt, device: str) -> Bot:
     """A bot over the PEFT model of a run that is still being trained. Puts it into eval mode."""
-    return Bot(folder, folder.plan(), Engine(model, device), prompt)
+    return Bot(folder, folder.plan(), Engine(model, device, warm_of(folder)), prompt)
 
 
 class _Turn:
@@ -82,6 +83,7 @@ class Shelf:
         """How often a run was loaded."""
         self._held: OrderedDict[str, _Held] = OrderedDict()
         self._tokenizers: dict[str, Any] = {}
+        self._begun: dict[str, Warm] = {}
         self._adapters: Adapters | None = None
         self._turn = _Turn()
 
@@ -147,6 +149,8 @@ class Shelf:
         """The first run brings the base."""
         bot = Bot.open(folder, mode=self.mode)
         self._engine = bot._torch
+        if self._engine.warm is not None:
+            self._begun[self._engine.warm.name] = self._engine.warm
         self._adapters = Adapters(self._engine.model, folder.adapter)
         self._tokenizers[_words(folder)] = bot.prompt.tokenizer
         if self.bound is None:
@@ -168,7 +172,11 @@ class Shelf:
                 self._make_room((folder.adapter / WEIGHTS).stat().st_size)
             adapter = adapters.read(folder.adapter)
 
-        bot = Bot(folder, plan, self._engine, prompt)
+        begun = warm_of(folder)
+        if begun is not None:  # its values lie once in memory, however many runs began from them
+            begun = self._begun.setdefault(begun.name, begun)
+        engine = Engine(self._engine.model, self._engine.device, begun)
+        bot = Bot(folder, plan, engine, prompt)
         bot.mode = self.mode or bot.mode
         return bot, adapter
 

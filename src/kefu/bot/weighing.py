@@ -133,7 +133,7 @@ class Weigher:
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """What all but the first witness say of each question (3, answers + 1), and its likeness to
         the nearest trained wordings (answers + 1)."""
-        hidden = self.engine.hidden(prompts)
+        hidden = self.engine.reading(prompts)
         likeness, said = self.memory.likeness(hidden), self.said.likeness(hidden)
         found = self.index.search_all([question for question, _ in asked], 10)
         size = self.answers + 1

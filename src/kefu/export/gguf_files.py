@@ -18,6 +18,7 @@ import torch
 from safetensors.torch import load_file
 
 from ..errors import BaseError
+from ..weights import warm
 from ..weights.loader import place_of
 from . import numbers, vocabulary
 from .architecture import Architecture
@@ -111,8 +112,6 @@ def _product(up: torch.Tensor, down: torch.Tensor, scale: float) -> torch.Tensor
 
 def write_lora(source: Source, path: Path) -> None:
     """The adapter as a GGUF LoRA, in fp32. Raises BaseError for one that is more than LoRA."""
-    from transformers import AutoConfig
-
     config = source.adapter_config
     odd = [k for k in ("use_dora", "modules_to_save", "rank_pattern", "alpha_pattern", "lora_bias")
            if config.get(k)]  # fmt: skip
@@ -121,18 +120,46 @@ def write_lora(source: Source, path: Path) -> None:
             f"This adapter uses {', '.join(odd) or 'biases'}, for which GGUF has no place.",
             "Export the run as `gguf` without `lora`: the merged model.",
         )
+    rank, alpha = int(config["r"]), float(config["lora_alpha"])
+    # llama.cpp divides by the rank; rank-stabilised LoRA divides by its root.
+    alpha = alpha * math.sqrt(rank) if config.get("use_rslora") else alpha
+    _write_lora(source, path, load_file(str(source.folder.adapter / WEIGHTS)), alpha)
+
+
+def write_reader(source: Source, path: Path, *, merged: bool) -> None:
+    """What the run's adapter began from as a GGUF LoRA, for the plain base; or for the `merged`
+    model, where it takes the adapter away, too. In fp32.
+
+    Both adapters have one scale (weights/warm.py), so that the difference is one of their ranks'
+    sum.
+    """
+    begun = warm.tensors(source.plan.warm.value)
+    rank = next(value.shape[0] for key, value in begun.items() if ".lora_A." in key)
+    own_rank = int(source.adapter_config["r"])
+    scale = float(source.adapter_config["lora_alpha"]) / own_rank
+    if merged:
+        own = load_file(str(source.folder.adapter / WEIGHTS))
+        for key, value in begun.items():
+            mine = own[key].float()
+            down = ".lora_A." in key
+            begun[key] = torch.cat([value.float(), mine if down else -mine], 0 if down else 1)
+        rank += own_rank
+    _write_lora(source, path, begun, scale * rank)
+
+
+def _write_lora(
+    source: Source, path: Path, matrices: dict[str, torch.Tensor], alpha: float
+) -> None:
+    """PEFT's matrices, by the names in its file, as a GGUF LoRA."""
+    from transformers import AutoConfig
+
     place = place_of(source.base)
     base = AutoConfig.from_pretrained(place, trust_remote_code=source.plan.trust_remote_code)
     arch = Architecture(base.get_text_config())
-    rank, alpha = int(config["r"]), float(config["lora_alpha"])
     writer = gguf.GGUFWriter(path, arch.name)
     _name(writer, source, kind="adapter")
     writer.add_string(gguf.Keys.Adapter.TYPE, "lora")
-    # llama.cpp divides by the rank; rank-stabilised LoRA divides by its root.
-    writer.add_float32(
-        gguf.Keys.Adapter.LORA_ALPHA, alpha * math.sqrt(rank) if config.get("use_rslora") else alpha
-    )
-    matrices = load_file(str(source.folder.adapter / WEIGHTS))
+    writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, alpha)
     for key in sorted(matrices):
         name, _, which = key.removeprefix(_PREFIX).rpartition(".lora_")
         if which not in {"A.weight", "B.weight"}:

@@ -1,7 +1,7 @@
 """A GGUF file in llama.cpp, as the bot asks a model: hidden states, logits of few tokens, text.
 
-llama.cpp's server gives either states or text, so there are two, each opened when it is first
-needed. Logits are the state times rows of the head, which are read from the file itself: llama.cpp
+llama.cpp's server gives either states or text, and questions are read with another adapter than
+answers, so there are up to three, each opened when it is first needed. Logits are the state times rows of the head, which are read from the file itself: llama.cpp
 tells those of the likeliest tokens only. Knows nothing of answers or thresholds.
 """
 
@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import gguf
 import torch
@@ -18,6 +19,7 @@ import torch
 from ..prompt import Prompt
 from ..workspace import RunFolder
 from . import engine
+from .gguf_files import write_reader
 from .reading import Header
 from .source import Source, open_run
 
@@ -46,17 +48,26 @@ class LlamaModel:
         arch = str(reader.fields["general.architecture"].contents())
         own = int(reader.fields[f"{arch}.context_length"].contents())
         self.context = min(CONTEXT, own)
+        self._source = source
         self._states: engine.Llama | None = None
+        self._readings: engine.Llama | None = None
         self._texts: engine.Llama | None = None
 
     def hidden(self, sequences: Sequence[Sequence[int]]) -> torch.Tensor:
         """The decoder's last hidden state after each sequence, (n, d) in float32."""
         if self._states is None:
-            self._states = self._open(STATES, CONTEXT + PATH, states=True)
-        found: list[list[float]] = []
-        for start in range(0, len(sequences), PART):  # a slow machine must answer in time, too
-            found += self._states.states(sequences[start : start + PART])
-        return torch.tensor(found, dtype=torch.float32)
+            self._states = self._open(STATES, CONTEXT + PATH, self._lora, states=True)
+        return _asked(self._states, sequences)
+
+    def reading(self, sequences: Sequence[Sequence[int]]) -> torch.Tensor:
+        """The states by which questions are compared, (n, d) in float32."""
+        if not self._source.plan.warm.value:
+            return self.hidden(sequences)
+        if self._readings is None:
+            folder = Path(self._stack.enter_context(TemporaryDirectory()))
+            write_reader(self._source, folder / "reader.gguf", merged=self._lora is None)
+            self._readings = self._open(STATES, CONTEXT, folder / "reader.gguf", states=True)
+        return _asked(self._readings, sequences)
 
     def logits(self, hidden: torch.Tensor, tokens: Sequence[int]) -> torch.Tensor:
         """Logits (k,) of a few tokens after one hidden state (d,)."""
@@ -66,7 +77,7 @@ class LlamaModel:
     def write(self, prompts: Sequence[Sequence[int]], prompt: Prompt, most: int) -> list[list[int]]:
         """Greedy answers, the terminator last where there is one."""
         if self._texts is None:
-            self._texts = self._open(TEXTS, CONTEXT, states=False)
+            self._texts = self._open(TEXTS, CONTEXT, self._lora, states=False)
         ask, end = self._texts.complete, [prompt.terminator]
         with ThreadPoolExecutor(TEXTS) as pool:
             told = list(pool.map(lambda ids: ask(list(ids), most, 0), prompts))
@@ -76,12 +87,17 @@ class LlamaModel:
             for one in told
         ]
 
-    def _open(self, slots: int, context: int, *, states: bool) -> engine.Llama:
+    def _open(self, slots: int, context: int, lora: Path | None, *, states: bool) -> engine.Llama:
         return self._stack.enter_context(
-            engine.opened(
-                self._file, self._lora, slots=slots, context=slots * context, states=states
-            )
+            engine.opened(self._file, lora, slots=slots, context=slots * context, states=states)
         )
+
+
+def _asked(llama: engine.Llama, sequences: Sequence[Sequence[int]]) -> torch.Tensor:
+    found: list[list[float]] = []
+    for start in range(0, len(sequences), PART):  # a slow machine must answer in time, too
+        found += llama.states(sequences[start : start + PART])
+    return torch.tensor(found, dtype=torch.float32)
 
 
 @contextmanager

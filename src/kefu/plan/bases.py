@@ -41,7 +41,7 @@ class Base:
     notice: str = ""
     """What its licence wants shown and kept, or what its user should know."""
     warm: str = ""
-    """The adapter that kefu brings for it, to begin from; see train/warm.py."""
+    """The adapter that kefu brings for it, to begin from; see weights/warm.py."""
 
 
 @cache

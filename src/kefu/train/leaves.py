@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..records import Example, Plan, Run
+from ..weights import warm
 from ..workspace import RunFolder, dump, write_json, write_text
-from . import checkpoints, curve, warm
+from . import checkpoints, curve
 
 if TYPE_CHECKING:
     from .session import Session

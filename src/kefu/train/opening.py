@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from ..errors import FaqError, RunError
 from ..prompt import Prompt, Row
 from ..records import Example, Plan
-from ..weights import load
+from ..weights import load, warm
 from ..workspace import RunFolder
-from . import many, warm
+from . import many
 from .session import OnStep, Session
 
 

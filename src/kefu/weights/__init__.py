@@ -6,6 +6,7 @@ is loaded, not before.
 
 import logging
 
+from . import warm
 from .adapters import WEIGHTS, Adapter, Adapters
 from .embedded import cache_folder, to_stderr
 from .head import frozen_head
@@ -13,6 +14,7 @@ from .loader import Loaded, load, load_tokenizer, local_counter, tokenizer_of
 from .sentences import sentence_encoder
 from .sliced import layers_of
 from .states import last_states
+from .warm import Warm
 
 # On some processors it asks for a kernel of the model hub's, and warns that it does without.
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
@@ -22,6 +24,7 @@ __all__ = [
     "Adapter",
     "Adapters",
     "Loaded",
+    "Warm",
     "cache_folder",
     "frozen_head",
     "last_states",
@@ -32,4 +35,5 @@ __all__ = [
     "sentence_encoder",
     "to_stderr",
     "tokenizer_of",
+    "warm",
 ]

@@ -1,0 +1,35 @@
+"""The adapter that a run's own began from, by which its bot reads questions.
+
+On a base with a warm adapter that knows more wordings than the one that has learned an FAQ by heart
+(LOG.md, "Read before, answered after").
+"""
+
+from __future__ import annotations
+
+import json
+
+from ..errors import RunError
+from ..weights import Warm, warm
+from ..workspace import RunFolder
+
+
+def warm_of(folder: RunFolder) -> Warm | None:
+    """None where the run began with nothing learned.
+
+    Raises RunError where it began from another version of the warm adapter than is here: its
+    threshold is worth nothing then.
+    """
+    name = folder.plan().warm.value
+    if not name:
+        return None
+    try:
+        noted = json.loads(folder.file("versions.json").read_text("utf-8")).get("warm_sha256")
+    except (OSError, ValueError, AttributeError):
+        noted = None
+    if noted not in (None, warm.digest(name)):
+        raise RunError(
+            f"The run {folder.name} began from another version of the warm adapter {name} than "
+            "this kefu brings.",
+            f"Train anew: `kefu train --again {folder.name}`.",
+        )
+    return Warm(name)

@@ -1,0 +1,134 @@
+"""The warm adapter that kefu brings for a base: a run's own begins from it, and a bot reads by it.
+
+It has learned from the corpus of intents (see `intents`) that very different words can ask for one
+thing; `bench/warm.py` makes it again. What comes out of a run is one ordinary adapter on the plain
+base all the same: only its first values are others. Learning an FAQ by heart costs an adapter some
+of what it knew of wordings before, so questions are compared as they are read without it.
+
+Knows nothing of plans: which base has a warm adapter stands in the catalogue of bases.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+from ..errors import RunError
+
+
+def digest(name: str) -> str:
+    """SHA-256 of the warm adapter's file."""
+    with as_file(_file(name)) as path:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def tensors(name: str) -> dict[str, Any]:
+    """The warm adapter's matrices, by the names in an adapter's file, on the processor."""
+    from safetensors.torch import load_file
+
+    with as_file(_file(name)) as path:
+        found: dict[str, Any] = load_file(str(path))
+    return found
+
+
+def start(model: Any, name: str) -> None:
+    """Puts the warm adapter `name` into the fresh LoRA of a PEFT model.
+
+    A LoRA of a larger rank keeps its own first values in the rest, whose other half is zero, so
+    that both compute the same function. The scale (alpha over rank) must be that of the warm one.
+
+    Raises RunError when the LoRA has other matrices than the warm one, or a smaller rank.
+    """
+    import torch
+
+    warm, mine = tensors(name), _matrices(model)
+    _check(name, warm, mine)
+    with torch.no_grad():
+        for key, values in warm.items():
+            _corner(key, mine[key], values).copy_(values.to(mine[key]))
+
+
+class Warm:
+    """The warm adapter `name` over one PEFT model, whose adapters all fit it."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._pairs: dict[str, list[tuple[Any, Any]]] = {}
+
+    @contextmanager
+    def on(self, model: Any) -> Iterator[None]:
+        """Until the end the model computes with it, in the place of the adapter that it has.
+
+        Only pointers change, so that a training may go on with its own values afterwards. Raises
+        RunError as `start`.
+        """
+        active = str(model.active_adapter)
+        if active not in self._pairs:
+            self._pairs[active] = self._paired(model)
+        pairs = self._pairs[active]
+        own = [weight.data for weight, _ in pairs]
+        for weight, values in pairs:
+            weight.data = values
+        try:
+            yield
+        finally:
+            for (weight, _), values in zip(pairs, own, strict=True):
+                weight.data = values
+
+    def _paired(self, model: Any) -> list[tuple[Any, Any]]:
+        """Each matrix of the model's adapter, and what stands in it meanwhile: zeros beyond the
+        warm adapter's rank."""
+        import torch
+
+        warm, mine = tensors(self.name), _matrices(model)
+        _check(self.name, warm, mine)
+        found = []
+        for key, values in warm.items():
+            padded = torch.zeros_like(mine[key].data)
+            _corner(key, padded, values).copy_(values.to(padded))
+            found.append((mine[key], padded))
+        return found
+
+
+def _matrices(model: Any) -> dict[str, Any]:
+    """The parameters of the adapter that a PEFT model computes with, by their names in its file."""
+    part = f".{model.active_adapter}."
+    return {
+        name.replace(part, "."): weight
+        for name, weight in model.named_parameters()
+        if ".lora_" in name and part in name
+    }
+
+
+def _corner(key: str, matrix: Any, values: Any) -> Any:
+    """The part of a LoRA matrix that holds a smaller rank's values."""
+    if ".lora_A." in key:
+        return matrix[: values.shape[0]]
+    return matrix[:, : values.shape[1]]
+
+
+def _check(name: str, warm: Mapping[str, Any], mine: Mapping[str, Any]) -> None:
+    if mine.keys() != warm.keys():
+        odd = sorted(mine.keys() ^ warm.keys())
+        raise _other(name, f"{len(odd)} matrices are in one of them only, the first {odd[0]}")
+    for key, values in warm.items():
+        rank = 0 if ".lora_A." in key else 1
+        small, large = list(values.shape), list(mine[key].shape)
+        if small[1 - rank] != large[1 - rank] or small[rank] > large[rank]:
+            raise _other(name, f"{key} is {small} in the one and {large} in the other")
+
+
+def _file(name: str) -> Any:
+    return files(__package__) / "data" / f"{name}.safetensors"
+
+
+def _other(name: str, why: str) -> RunError:
+    return RunError(
+        f"The warm adapter {name} does not fit this run's LoRA: {why}.",
+        "Plan the run anew with `kefu plan`; a plan that was changed by hand needs "
+        "`warm` set to an empty text.",
+    )
