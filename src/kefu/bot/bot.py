@@ -83,12 +83,10 @@ class Bot:
             trust_remote_code=plan.trust_remote_code,
         )
         prompt = Prompt.of_plan(loaded.tokenizer, plan)
-        if merged:  # the adapter is in the weights, and cannot be put aside to read
-            reader = cls.open(folder)._torch if plan.warm.value else None
-            engine = Engine(loaded.model, loaded.device, reader=reader)
-        else:
-            engine = Engine(loaded.model, loaded.device, warm_of(folder))
-        bot = cls(folder, plan, engine, prompt)
+        # A merged model's adapter is in its weights, and cannot be put aside to read.
+        reader = cls.open(folder)._torch if merged and plan.warm.value else None
+        begun = None if merged else warm_of(folder)
+        bot = cls(folder, plan, Engine(loaded.model, loaded.device, begun, reader), prompt)
         bot.mode = mode or bot.mode
         return bot
 
@@ -241,8 +239,6 @@ class Bot:
                 yield self
         finally:
             self.mode, self.book = mode, book
-
-    # --- how ---------------------------------------------------------------------
 
     @property
     def _torch(self) -> Engine:

@@ -1,8 +1,8 @@
-"""What the fine-tuned model thinks of a question, beside what it thought of the trained ones.
+"""What a model thinks of a question, beside what it thought of the trained ones.
 
-The hidden state at the place where the answer begins holds which answer it will be. A question
-whose state lies near those of one answer's trained wordings is most likely one more wording of
-it: nearest neighbours in the model's own space, which carries further than its first token.
+The hidden state at the place where the answer begins holds what is asked for. A question whose
+state lies near those of one answer's trained wordings is most likely one more wording of it:
+nearest neighbours in the model's own space, which carries further than its first token.
 """
 
 from __future__ import annotations

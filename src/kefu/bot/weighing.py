@@ -1,7 +1,8 @@
 """Which answer a question asks for: four witnesses, weighed.
 
 The model's own choice over the trie of answers, the nearest trained wordings in its hidden
-states, the nearest answers there, and the letters that question and FAQ have in common. Each alone
+states, the nearest answers there, and the letters that question and FAQ have in common. States are
+those of the adapter that the run began from, where it began warm (begun.py). Each witness alone
 errs on other questions (LOG.md has the figures), so their evidence is added as logarithms of
 shares.
 """
@@ -21,7 +22,7 @@ from .engine import Model
 from .memory import SHARPNESS, Memory
 from .trie import Node
 
-TRIE, STATES, ANSWERS, LETTERS = 0.1, 1.0, 0.5, 12.0
+TRIE, STATES, ANSWERS, LETTERS = 0.1, 1.0, 0.75, 12.0
 """Weights of the witnesses; LOG.md has the experiment that they come from."""
 Asked = tuple[str, Sequence[Turn]]
 """A question with the turns before it."""
