@@ -13,11 +13,13 @@ Trains each book once a seed, on the same division of the FAQ, and prints one JS
   what the bot knows without reading and by letters alone, and how many the model's reading gets
   right with it there, alone and with the other witnesses at other weights of reading (chosen on
   this exam, so to be taken as kind);
-- `cost`: tokens of a prompt and seconds of an answer, one customer at a time, in one process;
+- `cost`: tokens of a prompt and seconds of an answer, one customer at a time, in one process, by
+  the clock and of the processor, which a busy machine hardly lengthens;
 - `edited`: every number in the FAQ is another now and nothing is trained: how often the new answer
   is given and how often the old one, in `verbatim` and, for --free questions, in `free`.
 
-With --exam every wording but a tenth is trained. --every 5 asks each fifth question only.
+With --exam every wording but a tenth is trained. --every 5 asks each fifth question only. Runs that
+lie finished in --work are taken as they are.
 """
 
 from __future__ import annotations
@@ -52,7 +54,6 @@ from kefu.settings import Settings
 from kefu.workspace import RunFolder, Workspace
 
 READINGS = (0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0)
-TIMED = 20
 
 
 def say(**line: Any) -> None:
@@ -77,10 +78,13 @@ def train(said: argparse.Namespace, workspace: Workspace, book: str, seed: int) 
     settings = Settings(
         **{"seed": seed, "book": book, "base": said.base, "precision": said.precision}
     )
+    name = f"{book}-{seed}"
+    if RunFolder(workspace.runs_folder / name).finished:
+        return workspace.run(name)
     found = faqs.read(workspace.root / "faq.csv")
     made = jobs.prepare(found, settings, probe(), hold_out=said.exam is None, steps=said.steps)
     begun = time.monotonic()
-    run = jobs.train(workspace, made, name=f"{book}-{seed}")
+    run = jobs.train(workspace, made, name=name)
     seconds = time.monotonic() - begun
     say(
         what="plan", seed=seed, who=f"{book} book", rows=len(made.examples),
@@ -174,25 +178,27 @@ def found(bot: Bot, asked: Sequence[ExamQuestion], seed: int) -> None:
     )  # fmt: skip
 
 
-def cost(bots: dict[str, Bot], asked: Sequence[ExamQuestion], seed: int) -> None:
-    some = random.Random(1).sample([*asked], min(TIMED, len(asked)))
+def cost(bots: dict[str, Bot], asked: Sequence[ExamQuestion], said: Any, seed: int) -> None:
+    some = random.Random(1).sample([*asked], min(said.timed, len(asked)))
     medians = {}
     for mode in ("verbatim", "free"):
         for who, bot in bots.items():
             bot.mode = mode  # type: ignore[assignment]
             bot.answer("…")
-            took, read = [], []
-            for question in some[: TIMED if mode == "verbatim" else TIMED // 4]:
-                begun = time.perf_counter()
+            took, worked, read = [], [], []
+            for question in some[: said.timed if mode == "verbatim" else said.timed // 4]:
+                begun, cpu = time.perf_counter(), time.process_time()
                 reply = bot.answer(question.question, question.history)
                 took.append(time.perf_counter() - begun)
+                worked.append(time.process_time() - cpu)
                 plain = len(bot.prompt.ids(question.question, question.history))
                 read.append(plain + (reply.read if bot.book else 0))
-            medians[mode, who] = median(took)
+            medians[mode, who] = median(worked)
             say(
                 what="cost", seed=seed, who=who, mode=mode, answers=len(took),
                 median_s=round(median(took), 3), slowest_s=round(max(took), 3),
-                times_closed=round(median(took) / medians[mode, "closed book"], 2),
+                processor_s=round(median(worked), 3),
+                times_closed=round(median(worked) / medians[mode, "closed book"], 2),
                 tokens_read=round(median(read)),
             )  # fmt: skip
             bot.mode = "verbatim"
@@ -257,21 +263,22 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="of each training, in place of the plan's")
     parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--free", type=int, default=20)
+    parser.add_argument("--timed", type=int, default=20, help="answers that are timed")
     parser.add_argument("--base", default="gemma-3-270m")
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--work", type=Path, default=Path("bench-open-book"))
     parser.add_argument("--skip", nargs="+", default=[], choices=["cost", "edited"])
     said = parser.parse_args()
     for seed in said.seeds:
-        workspace = Workspace(said.work / f"seed-{seed}-{time.time_ns()}")
-        workspace.root.mkdir(parents=True)
+        workspace = Workspace(said.work / f"seed-{seed}")
+        workspace.root.mkdir(parents=True, exist_ok=True)
         faqs.write(faqs.read(said.faq).pairs, workspace.root / "faq.csv")
         folders = {f"{b} book": train(said, workspace, b, seed) for b in ("closed", "open")}
         bots = {who: Bot.open(folder, mode="verbatim") for who, folder in folders.items()}
         asked = list(questions(said, folders["closed book"]))
         found(bots["open book"], asked, seed)
         if "cost" not in said.skip:
-            cost(bots, asked, seed)
+            cost(bots, asked, said, seed)
         examined(bots, asked, folders["closed book"].faq(), said, seed)
         if "edited" not in said.skip:
             bots = {who: Bot.open(folder, mode="verbatim") for who, folder in folders.items()}

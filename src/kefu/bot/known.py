@@ -37,7 +37,8 @@ def weigher(bot: Bot) -> tuple[Weigher, dict[str, int]]:
     engine = book.over(bot.engine) if book else bot.engine
     memory = Memory(engine, prompts, owners)
     answers = [bot.prompt.answer_ids(a) for a in (*bot.answers, None)]
-    said = Memory(engine, answers[:-1], range(away))
+    # An answer is read as if it were a question: so it lies near those that it answers.
+    said = Memory(engine, [bot.prompt.ids(text) for text in bot.answers], range(away))
     # Only what was trained: the FAQ's other wordings are those that the exam asks.
     pairs = trained_part(Faq(bot.pairs, ()), rows).pairs
     numbers = [number[pair.answer] for pair in pairs]

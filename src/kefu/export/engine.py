@@ -219,8 +219,9 @@ def same_tokens(source: Source, path: Path, lora: Path | None = None) -> str:
     with opened(path, lora, template) as llama:
         for question in PROBES:
             history = () if question is PROBES[0] else ((PROBES[0], "滿千免運。"),)
-            text = llama.rendered(prompt.messages(question, history))
-            meant = prompt.text(question, history)
+            rows = ((question, "滿千免運。"),) if source.plan.book.value == "open" else ()
+            text = llama.rendered(prompt.messages(question, history, rows))
+            meant = prompt.text(question, history, rows)
             if text != meant and lora is None:
                 raise GateError(
                     f"llama.cpp writes the prompt otherwise than training: {text!r}, "

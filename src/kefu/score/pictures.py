@@ -13,6 +13,9 @@ from .reporting import worst
 from .sentences import Language, sentence
 from .words import plain, reason, say
 
+STALE = 20
+"""Rows answered in their old form that a terminal lists; the page lists all."""
+
 __all__ = ["as_html", "as_markdown", "as_text", "sentence"]
 
 
@@ -26,11 +29,13 @@ def as_text(report: Report, language: Language = "en") -> str:
         lines.append("")
     if report.stale:
         lines.append(f"{say('stale', language)} ({len(report.stale)}):")
-        for row in report.stale:
+        for row in report.stale[:STALE]:
             lines.append(f"  {_line(f'{row.origin}: {row.question}', 90)}")
             lines.append(f"    {say('old answer', language)}: {_line(row.old, 160)}")
             new = row.new or say("gone", language)
             lines.append(f"    {say('new answer', language)}: {_line(new, 160)}")
+        if len(report.stale) > STALE:
+            lines.append(f"  … {len(report.stale) - STALE}: report.html")
         lines += [f"  {say('stale note', language)}", ""]
     for number, verdict in enumerate(worst(report.verdicts), 1):
         lines.append(f"{number:2}. {_line(verdict.asked.question, 70)}")
