@@ -29,7 +29,7 @@ NAMES = {
     "graphs-bf16-64": "kefu, bf16, 64 a step",
     "graphs-bf16-all-linear": "kefu, bf16, all linear layers",
 }
-LEFT, BAR, GAP, ROOM, SIDE = 250, 20, 10, 420, 120
+LEFT, BAR, GAP, ROOM, SIDE = 280, 20, 10, 420, 90
 STYLE = """
 text { font: 13px system-ui, sans-serif; fill: #24292f }
 .head { font-weight: 600 }
