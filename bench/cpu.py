@@ -1,6 +1,6 @@
 """Training on a processor: kefu's engine beside plain TRL, on the same rows, in turns.
 
-    python bench/cpu.py [--base NAME] [--steps 8] [--rounds 2]
+    python bench/cpu.py [--base NAME] [--steps 8] [--rounds 2] [--threads 1]
 
 The sample FAQ's own plan for this machine, and its rows in the plan's order. Three ways to do the
 steps, each in a process of its own, one after the other, all of them `rounds` times:
@@ -8,7 +8,9 @@ steps, each in a process of its own, one after the other, all of them `rounds` t
   same     kefu's engine computing the very same: no contrast, the whole vocabulary in each step
   planned  kefu's engine as `kefu train` runs it: with contrast, and the likely vocabulary in seven
            steps of eight
-A JSON line a run, then one with the medians, the ratios to TRL, and the load of the machine.
+A JSON line a run, then one with the medians, the ratios to TRL, and the load of the machine. Where
+other work has the machine, look at the processor's own seconds, with one thread: more threads wait
+for each other in a loop, which counts.
 """
 
 from __future__ import annotations
@@ -43,10 +45,12 @@ def one(way: str, base: str, steps: int) -> None:
     from kefu.workspace import RunFolder, Workspace
 
     stamps: list[float] = []
+    busy: list[float] = []
     losses: list[float] = []
 
     def on_step(step: Any) -> None:
         stamps.append(time.perf_counter())
+        busy.append(time.process_time())
         losses.append(round(step.loss, 4))
 
     with tempfile.TemporaryDirectory() as place:
@@ -66,6 +70,7 @@ def one(way: str, base: str, steps: int) -> None:
     line = {
         "way": way,
         "seconds_a_step": round(each, 3),
+        "processor_seconds_a_step": round(median(b - a for a, b in itertools.pairwise(busy)), 3),
         "examples_a_second": round(plan.effective_batch / each, 2),
         "batch": plan.effective_batch,
         "micro_batch": plan.micro_batch.value,
@@ -81,6 +86,7 @@ def main() -> None:
     parser.add_argument("--base", default="gemma-3-270m")
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--threads", type=int, help="of torch; else as many as there are cores")
     parser.add_argument("--one", choices=WAYS, help=argparse.SUPPRESS)
     said = parser.parse_args()
     if said.one:
@@ -88,6 +94,8 @@ def main() -> None:
         return
     found: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS}
     before = os.getloadavg()
+    if said.threads:
+        os.environ["OMP_NUM_THREADS"] = str(said.threads)
     for _ in range(said.rounds):
         for way in WAYS:
             words = [sys.executable, __file__, "--one", way, "--base", said.base]
@@ -99,12 +107,18 @@ def main() -> None:
             line = json.loads(done.stdout.strip().splitlines()[-1])
             found[way].append(line)
             print(json.dumps(line), flush=True)
+    seconds = {
+        way: median(x["processor_seconds_a_step"] for x in lines) for way, lines in found.items()
+    }
     rates = {way: median(x["examples_a_second"] for x in lines) for way, lines in found.items()}
     told = {
         "examples_a_second": rates,
         "times_trl": {way: round(rate / rates["trl"], 2) for way, rate in rates.items()},
+        "times_trl_by_processor": {w: round(seconds["trl"] / s, 2) for w, s in seconds.items()},
+        "threads": said.threads,
         "cores": len(os.sched_getaffinity(0)),
         "load_before": [round(x, 1) for x in before],
+        "load_after": [round(x, 1) for x in os.getloadavg()],
     }
     print(json.dumps(told), flush=True)
 

@@ -8,7 +8,8 @@
 Trains the sample FAQ by kefu's own plan, as `kefu train` does, for two steps, in a process of its
 own; `import torch` alone in another one before is the control. One JSON line; all in seconds from
 the process's start, but for the control and what has a name in -s_itself. `first_step` is when the
-first step begins: its end, less what the second step took.
+first step begins: its end, less what the second step took. `processor` has the same in seconds of
+processor time, all cores together, which other work on the machine does not lengthen.
 """
 
 from __future__ import annotations
@@ -36,9 +37,11 @@ def child(base: str) -> None:
     """What `kefu train` does, with a stamp after each part."""
     started = float(os.environ[STARTED])
     at: dict[str, float] = {}
+    busy: dict[str, float] = {}
 
     def stamp(name: str) -> None:
         at.setdefault(name, round(time.time() - started, 2))
+        busy.setdefault(name, round(time.process_time(), 2))
 
     stamp("python")
     from kefu import cli, jobs, plan, settings, workspace
@@ -75,6 +78,7 @@ def child(base: str) -> None:
 
         def on_step(step: Any) -> None:
             stamps.append(time.time() - started)
+            stamp("first_step_done")
             if len(stamps) == 2:
                 raise Done
 
@@ -87,6 +91,7 @@ def child(base: str) -> None:
         **at,
         "first_step": round(stamps[0] - second, 2),
         "a_step_s_itself": round(second, 2),
+        "processor": busy,
         "rows": len(prepared.examples),
         "trl_imported": "trl" in sys.modules,
         "modules": len(sys.modules),
@@ -139,6 +144,7 @@ def main() -> None:
     line = json.loads(text.strip().splitlines()[-1])
     line["import_torch_alone"] = round(control, 2)
     line["beyond_torch"] = round(line["first_step"] - control, 2)
+    line["load_average"] = [round(x, 1) for x in os.getloadavg()]
     print(json.dumps(line), flush=True)
 
 

@@ -203,3 +203,28 @@ def test_nothing_is_said_of_kernels_that_nobody_asked_for(
 
     logging.getLogger("bitsandbytes.backends.cpu.ops").warning("Failed to load gemm_4bit_forward")
     assert not caplog.records
+
+
+@pytest.mark.parametrize(("kind", "times"), [("gemma3_text", 0), ("qwen2", 1)])
+def test_a_kept_tokenizer_is_the_same_and_is_not_read_once_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, times: int
+) -> None:
+    import json
+
+    from transformers import AutoTokenizer
+
+    from kefu.weights import save_tokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny.base(tmp_path / "base", kind, tiny.CHATML))
+    folder = tmp_path / "kept"
+    save_tokenizer(tokenizer, folder)
+    read: list[str] = []
+    load_json = json.load
+    monkeypatch.setattr(json, "load", lambda file: read.append(file.name) or load_json(file))
+    kept = AutoTokenizer.from_pretrained(folder)
+    assert sum(name.endswith("tokenizer.json") for name in read) == times  # one less than usual
+    assert type(kept) is type(tokenizer)
+    assert kept.backend_tokenizer.to_str() == tokenizer.backend_tokenizer.to_str()
+    assert kept.added_tokens_decoder == tokenizer.added_tokens_decoder
+    assert kept.chat_template == tokenizer.chat_template
+    assert kept.special_tokens_map == tokenizer.special_tokens_map

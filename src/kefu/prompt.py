@@ -129,9 +129,15 @@ class Prompt:
 
     def _disarmed(self, text: str) -> str:
         """What a customer wrote, without the tokens that end a turn or begin another's."""
+        if self._openings.isdisjoint(text):  # as nearly all; a base may have thousands of tokens
+            return text
         for token in self._control:
             text = text.replace(token, " ")
         return text
+
+    @cached_property
+    def _openings(self) -> frozenset[str]:
+        return frozenset(token[:1] for token in self._control)
 
     @cached_property
     def _control(self) -> tuple[str, ...]:

@@ -1,8 +1,9 @@
 """A GGUF file in llama.cpp, as the bot asks a model: hidden states, logits of few tokens, text.
 
 llama.cpp's server gives either states or text, and questions are read with another adapter than
-answers, so there are up to three, each opened when it is first needed. Logits are the state times rows of the head, which are read from the file itself: llama.cpp
-tells those of the likeliest tokens only. Knows nothing of answers or thresholds.
+answers, so there are up to three, each opened when it is first needed. Logits are the state times
+rows of the head, which are read from the file itself: llama.cpp tells those of the likeliest tokens
+only. Knows nothing of answers or thresholds.
 """
 
 from __future__ import annotations

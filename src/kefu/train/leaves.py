@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..records import Example, Plan, Run
-from ..weights import warm
+from ..weights import save_tokenizer, warm
 from ..workspace import RunFolder, dump, write_json, write_text
 from . import checkpoints, curve
 
@@ -79,7 +79,7 @@ def keep(session: Session) -> None:
     work = folder.file(".adapter")
     shutil.rmtree(work, ignore_errors=True)
     session.model.save_pretrained(str(work))
-    session.prompt.tokenizer.save_pretrained(str(work))
+    save_tokenizer(session.prompt.tokenizer, work)
     # PEFT writes a model card of its own with this machine's path to the base in it.
     with suppress(OSError):
         (work / "README.md").unlink()

@@ -11,6 +11,7 @@ from .adapters import WEIGHTS, Adapter, Adapters
 from .embedded import cache_folder, to_stderr
 from .head import frozen_head
 from .loader import Loaded, load, load_tokenizer, local_counter, tokenizer_of
+from .saving import save_tokenizer
 from .sentences import sentence_encoder
 from .sliced import layers_of
 from .states import last_states
@@ -32,6 +33,7 @@ __all__ = [
     "load",
     "load_tokenizer",
     "local_counter",
+    "save_tokenizer",
     "sentence_encoder",
     "to_stderr",
     "tokenizer_of",

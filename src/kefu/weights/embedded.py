@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from ..errors import BaseError
+from .saving import save_tokenizer
 
 if TYPE_CHECKING:
     from ..plan.bases import Base
@@ -118,9 +119,9 @@ def _convert(base: Base, folder: Path) -> None:
     work = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
         with _quiet():
-            made = read_here(path) or read_by_transformers(path)
-            for part in made:
-                part.save_pretrained(work)
+            model, tokenizer = read_here(path) or read_by_transformers(path)
+            model.save_pretrained(work)
+            save_tokenizer(tokenizer, work)
         notice = f"{base.name}: {base.licence}, {base.licence_link}\n{base.notice}\n"
         (work / LICENCE_FILE).write_text(notice, encoding="utf-8")
         work.replace(folder)

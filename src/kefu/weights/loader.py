@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -151,8 +152,12 @@ def local_counter(name: str) -> Callable[[str], int] | None:
     if base.kind == "folder" and is_qwen1(base):
         folder = mapped_folder(folder)
     path = folder / "tokenizer.json"
-    if not path.is_file():
-        return None
+    return _counter(path, path.stat().st_mtime_ns) if path.is_file() else None
+
+
+@lru_cache(maxsize=2)
+def _counter(path: Path, written: int) -> Callable[[str], int]:
+    """Of one tokenizer.json, `written` at that time; a large one takes a second to read."""
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(path))
