@@ -1,7 +1,8 @@
 """The adapter that a run's own began from, by which its bot reads questions.
 
 On a base with a warm adapter that knows more wordings than the one that has learned an FAQ by heart
-(LOG.md, "Read before, answered after").
+(LOG.md, "Read before, answered after"). Whether to hand over is asked of the run's own: only it has
+learned what not to answer.
 """
 
 from __future__ import annotations

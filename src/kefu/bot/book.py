@@ -38,6 +38,10 @@ def faq_now(folder: RunFolder) -> Faq | None:
     return read(Path(place.path), question=place.question, answer=place.answer, sheet=place.sheet)
 
 
+Key = tuple[str, tuple[int, ...]]
+"""Whose states, and of which tokens."""
+
+
 class Book:
     """The rows of a run's FAQ file, read again whenever the file has changed.
 
@@ -50,7 +54,7 @@ class Book:
         self.pairs: tuple[Pair, ...] = folder.faq().pairs
         self._place = folder.place()
         self._stamp: object = None
-        self._states: dict[tuple[int, ...], torch.Tensor] = {}
+        self._states: dict[Key, torch.Tensor] = {}
         if self._place is None:
             self._warn("This run does not say where its FAQ file is.")
         self.refresh()
@@ -111,17 +115,25 @@ class Book:
 class _Kept:
     """A `Model` whose states are kept."""
 
-    def __init__(self, engine: Model, kept: dict[tuple[int, ...], torch.Tensor]) -> None:
+    def __init__(self, engine: Model, kept: dict[Key, torch.Tensor]) -> None:
         self.device, self.context = engine.device, engine.context
-        self.hidden, self.logits, self.write = engine.hidden, engine.logits, engine.write
+        self.logits, self.write = engine.logits, engine.write
         self._engine, self._kept = engine, kept
+
+    def hidden(self, sequences: Sequence[Sequence[int]]) -> torch.Tensor:
+        """As the model's; (n, d) in float32."""
+        return self._states("hidden", sequences)
 
     def reading(self, sequences: Sequence[Sequence[int]]) -> torch.Tensor:
         """As the model's; (n, d) in float32."""
-        keys = [tuple(sequence) for sequence in sequences]
+        return self._states("reading", sequences)
+
+    def _states(self, kind: str, sequences: Sequence[Sequence[int]]) -> torch.Tensor:
+        keys = [(kind, tuple(sequence)) for sequence in sequences]
         new = [key for key in dict.fromkeys(keys) if key not in self._kept]
         if new:
-            self._kept.update(zip(new, self._engine.reading(new).cpu(), strict=True))
+            made = getattr(self._engine, kind)([sequence for _, sequence in new])
+            self._kept.update(zip(new, made.cpu(), strict=True))
         return torch.stack([self._kept[key] for key in keys])
 
 

@@ -35,15 +35,16 @@ def weigher(bot: Bot) -> tuple[Weigher, dict[str, int]]:
     prompts = [bot.prompt.ids(row.question) for row in asked]
     owners = [away if row.answer is None else number[row.answer] for row in asked]
     engine = book.over(bot.engine) if book else bot.engine
-    memory = Memory(engine, prompts, owners)
+    memory = Memory(engine.reading(prompts), owners)
+    own = Memory(engine.hidden(prompts), owners) if bot.plan.warm.value else memory
     answers = [bot.prompt.answer_ids(a) for a in (*bot.answers, None)]
     # An answer is read as if it were a question: so it lies near those that it answers.
-    said = Memory(engine, [bot.prompt.ids(text) for text in bot.answers], range(away))
+    said = Memory(engine.reading([bot.prompt.ids(text) for text in bot.answers]), range(away))
     # Only what was trained: the FAQ's other wordings are those that the exam asks.
     pairs = trained_part(Faq(bot.pairs, ()), rows).pairs
     numbers = [number[pair.answer] for pair in pairs]
     kind = Reader if book else Weigher
-    made = kind(bot.engine, build(answers), memory, said, Index(pairs), numbers, away)
+    made = kind(bot.engine, build(answers), memory, own, said, Index(pairs), numbers, away)
     if isinstance(made, Reader) and book:
         shown = [(bot.source(n), text) for n, text in enumerate(bot.answers)]
         made.read_with(bot.prompt, shown, book.shown, bot.engine.context - MOST)

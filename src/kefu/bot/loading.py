@@ -44,12 +44,15 @@ class Loading:
 
     def hidden(self, sequences: Sequence[Sequence[int]]) -> torch.Tensor:
         """As the model's; (n, d) in float32."""
-        with self._use():
-            return self._model.hidden(sequences)
+        return self._states("hidden", sequences)
 
     def reading(self, sequences: Sequence[Sequence[int]]) -> torch.Tensor:
         """As the model's; (n, d) in float32."""
-        file = self._file(sequences) if self._kept is not None and len(sequences) > 1 else None
+        return self._states("reading", sequences)
+
+    def _states(self, kind: str, sequences: Sequence[Sequence[int]]) -> torch.Tensor:
+        many = self._kept is not None and len(sequences) > 1
+        file = self._file(kind, sequences) if many else None
         if file is not None and file.is_file():
             with suppress(OSError, SafetensorError, KeyError):
                 kept: torch.Tensor = load_file(file, device=self.device)["states"]
@@ -57,7 +60,7 @@ class Loading:
         found = []
         for start in range(0, len(sequences), SLICE):
             with self._use():
-                found.append(self._model.reading(sequences[start : start + SLICE]))
+                found.append(getattr(self._model, kind)(sequences[start : start + SLICE]))
         states = torch.cat(found)
         if file is not None:
             with suppress(OSError, SafetensorError):  # a full disk costs time, and no answer
@@ -75,10 +78,11 @@ class Loading:
         with self._use():
             return self._model.write(prompts, prompt, most)
 
-    def _file(self, sequences: Sequence[Sequence[int]]) -> Path:
+    def _file(self, kind: str, sequences: Sequence[Sequence[int]]) -> Path:
         assert self._kept is not None
         at = self._of.stat()
-        told = hashlib.sha256(f"{self._of.resolve()} {at.st_size} {at.st_mtime_ns}".encode())
+        of = f"{kind} {self._of.resolve()} {at.st_size} {at.st_mtime_ns}"
+        told = hashlib.sha256(of.encode())
         for sequence in sequences:
             told.update(f"{list(sequence)}".encode())
         return self._kept / f"{told.hexdigest()}.safetensors"

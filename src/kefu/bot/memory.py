@@ -11,18 +11,16 @@ from collections.abc import Sequence
 
 import torch
 
-from .engine import Model
-
 SHARPNESS = 20.0
 """Of the softmax over likenesses, which lie between -1 and 1."""
 
 
 class Memory:
-    """The states of the trained wordings, each with the number of its answer."""
+    """The states (n, d) of the trained wordings, each with the number of its answer."""
 
-    def __init__(self, engine: Model, prompts: Sequence[Sequence[int]], owners: Sequence[int]):
+    def __init__(self, states: torch.Tensor, owners: Sequence[int]) -> None:
         self.owners = torch.tensor(list(owners))
-        states = engine.reading(prompts).cpu()
+        states = states.cpu()
         # All states share a large common part, which says only "here an answer begins".
         self.centre = states.mean(0, keepdim=True)
         self.states = torch.nn.functional.normalize(states - self.centre, dim=-1)

@@ -66,21 +66,23 @@ class Told:
     """(4, answers + 1), the hand-over last: trie, states and answers as logarithms of shares,
     letters as a likeness of 0 to 1; in the order of WITNESSES."""
     states: torch.Tensor
-    """(answers + 1): likeness to the nearest trained wording, -1 to 1."""
+    """(answers + 1): likeness to the nearest trained wording, -1 to 1, in the run's own states."""
     asked: int
     read: int = 0
 
 
 FEATURES = ("share", "hand_over", "state_margin", "state_hand_over")
-"""How far ahead the best answer and the hand-over are in all, and the best in hidden states."""
+"""How far ahead the best answer and the hand-over are in all, and the best in the run's own states:
+what is to be handed over only the run has learned."""
 
 
 class Weigher:
     """Weighs questions against the answers of one FAQ.
 
-    `memory` holds the trained wordings, `said` the answers. `owners` gives for each row of the
-    FAQ's index the number of its answer (rows with the same answer share one); `answers` is the
-    number of different answers, the hand-over not counted.
+    `memory` holds the trained wordings and `said` the answers as they are read, `own` the wordings
+    in the run's own states, or is `memory` itself. `owners` gives for each row of the FAQ's index
+    the number of its answer (rows with the same answer share one); `answers` is the number of
+    different answers, the hand-over not counted.
     """
 
     weights: tuple[float, ...] = WITNESSES
@@ -90,20 +92,22 @@ class Weigher:
         engine: Model,
         root: Node,
         memory: Memory,
+        own: Memory,
         said: Memory,
         index: Index,
         owners: Sequence[int],
         answers: int,
     ) -> None:
         self.engine, self.root, self.index = engine, root, index
-        self.memory, self.said = memory, said
+        self.memory, self.own, self.said = memory, own, said
         self.owners = list(owners)
         self.answers = answers
 
     @property
     def bytes(self) -> int:
         """What the states of wordings and answers take."""
-        return int(self.memory.states.nbytes + self.said.states.nbytes)
+        kept = {id(m): m.states.nbytes for m in (self.memory, self.own, self.said)}
+        return int(sum(kept.values()))
 
     def weigh(self, asked: Sequence[Asked], prompts: Sequence[Sequence[int]]) -> list[Weighed]:
         """The evidence for each question, given the prompt that asks it."""
@@ -133,15 +137,16 @@ class Weigher:
         self, asked: Sequence[Asked], prompts: Sequence[Sequence[int]]
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """What all but the first witness say of each question (3, answers + 1), and its likeness to
-        the nearest trained wordings (answers + 1)."""
-        hidden = self.engine.reading(prompts)
-        likeness, said = self.memory.likeness(hidden), self.said.likeness(hidden)
+        the nearest trained wordings in the run's own states (answers + 1)."""
+        read = self.engine.reading(prompts)
+        likeness, said = self.memory.likeness(read), self.said.likeness(read)
+        mine = likeness
+        if self.own is not self.memory:
+            mine = self.own.likeness(self.engine.hidden(prompts))
         found = self.index.search_all([question for question, _ in asked], 10)
         size = self.answers + 1
-        for near, answers, hits in zip(likeness, said, found, strict=True):
-            states = torch.full((size,), -1.0)
-            states[: near.shape[0]] = near
-            shares = torch.softmax(states * SHARPNESS, 0).clamp_min(LEAST)
+        for near, own, answers, hits in zip(likeness, mine, said, found, strict=True):
+            shares = torch.softmax(_sized(near, size) * SHARPNESS, 0).clamp_min(LEAST)
             told = torch.softmax(answers * SHARPNESS, 0).clamp_min(LEAST).log()
             # No answer stands for the hand-over: here it is as likely as any.
             told = torch.cat([told, told.mean().unsqueeze(0)])
@@ -149,7 +154,7 @@ class Weigher:
             for hit in hits:
                 owner = self.owners[hit.pair]
                 letters[owner] = max(float(letters[owner]), hit.score)
-            yield torch.stack([shares.log(), told, letters]), states
+            yield torch.stack([shares.log(), told, letters]), _sized(own, size)
 
     def _one(self, told: Told) -> Weighed:
         total = self.total(told)
@@ -179,6 +184,13 @@ class Weigher:
             float(states[best] - others.max()) if self.answers > 1 else 1.0,
             float(states[best] - states[-1]),
         )
+
+
+def _sized(likeness: torch.Tensor, size: int) -> torch.Tensor:
+    """With the least likeness for answers that have no wording."""
+    found = torch.full((size,), -1.0)
+    found[: likeness.shape[0]] = likeness
+    return found
 
 
 def _logit(share: float) -> float:
