@@ -53,6 +53,7 @@ from kefu.score import Marker, report
 from kefu.settings import Settings
 from kefu.workspace import RunFolder, Workspace
 
+PARTS = ("found", "cost", "exam", "edited")
 READINGS = (0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 4.0)
 
 
@@ -267,7 +268,7 @@ def main() -> None:
     parser.add_argument("--base", default="gemma-3-270m")
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--work", type=Path, default=Path("bench-open-book"))
-    parser.add_argument("--skip", nargs="+", default=[], choices=["cost", "edited"])
+    parser.add_argument("--skip", nargs="+", default=[], choices=PARTS)
     said = parser.parse_args()
     for seed in said.seeds:
         workspace = Workspace(said.work / f"seed-{seed}")
@@ -276,10 +277,12 @@ def main() -> None:
         folders = {f"{b} book": train(said, workspace, b, seed) for b in ("closed", "open")}
         bots = {who: Bot.open(folder, mode="verbatim") for who, folder in folders.items()}
         asked = list(questions(said, folders["closed book"]))
-        found(bots["open book"], asked, seed)
+        if "found" not in said.skip:
+            found(bots["open book"], asked, seed)
         if "cost" not in said.skip:
             cost(bots, asked, said, seed)
-        examined(bots, asked, folders["closed book"].faq(), said, seed)
+        if "exam" not in said.skip:
+            examined(bots, asked, folders["closed book"].faq(), said, seed)
         if "edited" not in said.skip:
             bots = {who: Bot.open(folder, mode="verbatim") for who, folder in folders.items()}
             edited(bots, asked, workspace, said, seed)
