@@ -96,6 +96,10 @@ def test_the_previous_release_is_no_control_of_fine_tuning() -> None:
     found = run_of([True] * 9, controls={"previous release": old, "untuned base": base})
     assert "untuned base" in found.sentence
     assert "earned its keep" in found.sentence
+    page = pictures.as_html(found, "zh-TW")
+    assert "未訓練的模型" in pictures.sentence(found, "zh-TW") and "上一版" in page
+    # In English it stands in the English sentence alone.
+    assert page.count("untuned base") == 1 and "previous release" not in page
 
 
 def test_the_curve_falls_with_the_threshold() -> None:

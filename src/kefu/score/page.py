@@ -12,7 +12,7 @@ from ..records import Candidate, Report, Tally, Verdict
 from .charts import bars, curve
 from .extraction import spans
 from .reporting import worst
-from .sentences import Language, sentence
+from .sentences import Language, examinee, sentence
 from .words import escaped, reason, say
 
 LONGEST = 1200
@@ -84,9 +84,9 @@ def _figures(report: Report, language: Language) -> str:
 
 def _controls(report: Report, language: Language) -> str:
     rows = [
-        (c.name, c.overall.right / c.overall.asked, c.overall.low, c.overall.high, i == 0)
+        (examinee(c.name, language), of.right / of.asked, of.low, of.high, i == 0)
         for i, c in enumerate(report.candidates)
-        if c.overall.asked
+        if (of := c.overall).asked
     ]
     if not rows:
         return ""
@@ -99,7 +99,8 @@ def _kinds(candidates: Iterable[Candidate], language: Language) -> str:
     if not candidates:
         return ""
     heads = "".join(
-        f"<th scope='col'{' class=own' if i == 0 else ''}>{escaped(c.name)}</th>"
+        f"<th scope='col'{' class=own' if i == 0 else ''}>"
+        f"{escaped(examinee(c.name, language))}</th>"
         for i, c in enumerate(candidates)
     )
     parts = [
@@ -231,8 +232,8 @@ def _details(candidates: Iterable[Candidate], language: Language) -> str:
             counts += [t.false_hand_overs, t.offered, t.invented]
             cells = "".join(f"<td>{n}</td>" for n in counts)
             parts.append(
-                f"<tr><th scope='row'>{escaped(c.name)}</th><td>{say(t.kind, language)}</td>{cells}"
-                "</tr>"
+                f"<tr><th scope='row'>{escaped(examinee(c.name, language))}</th>"
+                f"<td>{say(t.kind, language)}</td>{cells}</tr>"
             )
     return "".join([*parts, "</tbody></table></div></details>"])
 

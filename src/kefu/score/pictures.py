@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from ..records import Candidate, Report, Tally, Verdict
 from .page import as_html
 from .reporting import worst
-from .sentences import Language, sentence
+from .sentences import Language, examinee, sentence
 from .words import plain, reason, say
 
 STALE = 20
@@ -23,7 +23,7 @@ def as_text(report: Report, language: Language = "en") -> str:
     """For a terminal: the sentence, the table, and the worst answers, 80 columns or so."""
     lines = [_line(sentence(report, language), 2000), ""]
     for candidate in report.candidates:
-        lines.append(_line(candidate.name, 70))
+        lines.append(_line(examinee(candidate.name, language), 70))
         for tally in (*candidate.tallies, candidate.overall):
             lines.append("  " + _in_words(tally, language))
         lines.append("")
@@ -78,7 +78,7 @@ def as_markdown(report: Report, language: Language = "en") -> str:
     lines.append("|---" * (len(names) + 1) + "|")
     for c in report.candidates:
         counts = (c.overall.false_answers, c.overall.false_hand_overs, c.overall.invented)
-        lines.append(_row([_cell(c.name), *map(str, counts)]))
+        lines.append(_row([_cell(examinee(c.name, language)), *map(str, counts)]))
     if report.stale:
         lines += ["", f"## {say('stale', language)}", "", say("stale note", language), ""]
         lines.append(_row([say(h, language) for h in ("asked row", "old answer", "new answer")]))
@@ -104,7 +104,9 @@ def as_markdown(report: Report, language: Language = "en") -> str:
 
 
 def _table(candidates: Sequence[Candidate], language: Language) -> list[str]:
-    lines = [_row([say("kind", language), *(_cell(c.name) for c in candidates)])]
+    lines = [
+        _row([say("kind", language), *(_cell(examinee(c.name, language)) for c in candidates)])
+    ]
     lines.append("|---" + "|---:" * len(candidates) + "|")
     kinds = [t.kind for t in candidates[0].tallies] if candidates else []
     for kind in (*kinds, "all"):

@@ -18,6 +18,20 @@ PREVIOUS = "previous release"
 """The candidate of this name is fine-tuned too, so it is no control of fine-tuning."""
 
 
+_CONTROLS = {
+    "retrieval alone": "只用檢索",
+    "retrieval by embeddings": "語意檢索",
+    "untuned base": "未訓練的模型",
+    "previous release": "上一版",
+    "untuned base, rows in its prompt": "未訓練的模型，提示附上題目",
+}
+
+
+def examinee(name: str, language: Language) -> str:
+    """A candidate's name; those of the controls are translated, runs are called as they are."""
+    return _CONTROLS.get(name, name) if language == "zh-TW" else name
+
+
 def sentence(report: Report, language: Language = "en") -> str:
     """Whether fine-tuning earned its keep on this FAQ, also when it did not."""
     return earned(report.candidates, language)
@@ -39,7 +53,9 @@ def earned(candidates: Sequence[Candidate], language: Language = "en") -> str:
     p = mcnemar(best.gained, best.lost)
     luck = _luck(p, language)
     if zh:
-        figures = f"答對 {us}／{of} 題，最好的對照組「{best.name}」答對 {them} 題"
+        figures = (
+            f"答對 {us}／{of} 題，最好的對照組「{examinee(best.name, language)}」答對 {them} 題"
+        )
         if p >= SHOWN:
             return f"看不出微調對這份 FAQ 有幫助：{figures}，差距可能只是運氣（{luck}）。"
         if us > them:
