@@ -18,8 +18,8 @@ Trains each book once a seed, on the same division of the FAQ, and prints one JS
 - `edited`: every number in the FAQ is another now and nothing is trained: how often the new answer
   is given and how often the old one, in `verbatim` and, for --free questions, in `free`.
 
-With --exam every wording but a tenth is trained. --every 5 asks each fifth question only. Runs that
-lie finished in --work are taken as they are.
+With --exam every wording but a tenth is trained. --every 5 asks each fifth question only, but for
+what is edited. Runs that lie finished in --work are taken as they are.
 """
 
 from __future__ import annotations
@@ -251,8 +251,7 @@ def edited(
 
 def questions(said: argparse.Namespace, folder: RunFolder) -> Iterator[ExamQuestion]:
     place = said.exam or folder.file("exam.jsonl")
-    every = exams.read(place, folder.faq(), folder.examples())
-    yield from every[:: said.every]
+    yield from exams.read(place, folder.faq(), folder.examples())
 
 
 def main() -> None:
@@ -276,7 +275,8 @@ def main() -> None:
         faqs.write(faqs.read(said.faq).pairs, workspace.root / "faq.csv")
         folders = {f"{b} book": train(said, workspace, b, seed) for b in ("closed", "open")}
         bots = {who: Bot.open(folder, mode="verbatim") for who, folder in folders.items()}
-        asked = list(questions(said, folders["closed book"]))
+        every = list(questions(said, folders["closed book"]))
+        asked = every[:: said.every]
         if "found" not in said.skip:
             found(bots["open book"], asked, seed)
         if "cost" not in said.skip:
@@ -285,7 +285,7 @@ def main() -> None:
             examined(bots, asked, folders["closed book"].faq(), said, seed)
         if "edited" not in said.skip:
             bots = {who: Bot.open(folder, mode="verbatim") for who, folder in folders.items()}
-            edited(bots, asked, workspace, said, seed)
+            edited(bots, every, workspace, said, seed)
 
 
 if __name__ == "__main__":
