@@ -25,6 +25,13 @@ BUSY = 1200
 """Seconds that a busy machine may take for half of a sweep."""
 
 
+def lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:  # it ended between the two questions
+        return False
+
+
 def until(said: Callable[[], bool], process: subprocess.Popen[str] | None = None) -> None:
     """Waits for `said`; fails where the process ends before, or it takes too long."""
     end = time.monotonic() + BUSY
@@ -69,7 +76,7 @@ def test_a_sweep_goes_on_when_its_head_was_killed_with_all_trials_and_none_train
     finally:
         os.kill(head.pid, signal.SIGKILL)
         head.wait()
-    until(lambda: not any(p.is_running() and p.status() != "zombie" for p in others))
+    until(lambda: not any(lives(process) for process in others))
 
     before = {run.name: (run.finished, checkpoints.newest(run), stepped(run)) for run in runs()}
     assert any(finished for finished, *_ in before.values())
