@@ -14,32 +14,20 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
+from gpu import command
+
 ROOT = Path(__file__).resolve().parents[1]
-
-
-def kefu(work: Path, *words: str) -> tuple[float, float, str]:
-    """A kefu command in a process of its own: when it began, when it ended, what it printed."""
-    begun = time.time()
-    done = subprocess.run(
-        [sys.executable, "-m", "kefu", "-C", str(work), *words], capture_output=True, text=True
-    )
-    if done.returncode:
-        print(done.stdout[-2000:], done.stderr[-3000:], file=sys.stderr)
-        raise SystemExit(f"kefu {words[0]} failed")
-    return begun, time.time(), done.stdout
 
 
 def faq(work: Path, pairs: int) -> str:
     """The FAQ's file name in `work`."""
     if not pairs:
-        kefu(work.parent, "init", work.name)
+        command(work.parent, "init", work.name)
         return "faq.csv"
     sys.path.insert(0, str(ROOT / "src"))
     from growth import faq_of
@@ -99,19 +87,19 @@ def main() -> None:
         work = Path(place) / "shop"
         name = faq(work, said.pairs)
         told = ["--base", base, str(work / name)]
-        plan: dict[str, Any] = json.loads(kefu(work, "plan", "--json", *told)[2])
+        plan: dict[str, Any] = json.loads(command(work, "plan", "--json", *told)[2])
         more: list[str] = []
         if said.exposures:
             steps = plan["steps"]["value"] * said.exposures / plan["exposures"]["value"]
             more = ["--steps", str(max(1, round(steps)))]
-        begun, ended, _ = kefu(work, "train", "--name", "bot", *more, *told)
+        begun, ended, _ = command(work, "train", "--name", "bot", *more, *told)
         run = work / "runs" / "bot"
         line: dict[str, Any] = {
             "base": base, "pairs": said.pairs, "device": plan["machine"]["name"],
             **training(run, begun, ended),
         }  # fmt: skip
         if not said.no_eval:
-            began, finished, _ = kefu(work, "eval", "bot")
+            began, finished, _ = command(work, "eval", "bot")
             line |= exam(run, began, finished)
             report = json.loads((run / "report.json").read_text(encoding="utf-8"))
             line["questions"] = len(report["verdicts"]) if "verdicts" in report else None

@@ -7,11 +7,9 @@ learned what not to answer.
 
 from __future__ import annotations
 
-import json
-
 from ..errors import RunError
 from ..weights import Warm, warm
-from ..workspace import RunFolder
+from ..workspace import RunFolder, read_json
 
 
 def warm_of(folder: RunFolder) -> Warm | None:
@@ -23,10 +21,7 @@ def warm_of(folder: RunFolder) -> Warm | None:
     name = folder.plan().warm.value
     if not name:
         return None
-    try:
-        noted = json.loads(folder.file("versions.json").read_text("utf-8")).get("warm_sha256")
-    except (OSError, ValueError, AttributeError):
-        noted = None
+    noted = read_json(folder.file("versions.json"), dict[str, str]).get("warm_sha256")
     if noted not in (None, warm.digest(name)):
         raise RunError(
             f"The run {folder.name} began from another version of the warm adapter {name} than "

@@ -152,11 +152,14 @@ class Reader(Weigher):
     ) -> list[tuple[list[int], list[int]]]:
         """For each question the answers that it may mean, likeliest first, and the prompt that
         carries their rows."""
+        return self._all_shown(asked, self.known(asked, prompts))
+
+    def _all_shown(
+        self, asked: Sequence[Asked], known: Iterable[tuple[torch.Tensor, torch.Tensor]]
+    ) -> list[tuple[list[int], list[int]]]:
         return [
             self._shown(question, history, evidence)
-            for (question, history), (evidence, _) in zip(
-                asked, self.known(asked, prompts), strict=True
-            )
+            for (question, history), (evidence, _) in zip(asked, known, strict=True)
         ]
 
     def _shown(
@@ -174,10 +177,7 @@ class Reader(Weigher):
         known: Sequence[tuple[torch.Tensor, torch.Tensor]],
     ) -> list[Chosen]:
         """The model's choice among the answers of the rows that it has read, or to hand over."""
-        shown = [
-            self._shown(question, history, evidence)
-            for (question, history), (evidence, _) in zip(asked, known, strict=True)
-        ]
+        shown = self._all_shown(asked, known)
         tries = [
             build([self.prompt.answer_ids(a) for a in (*(self.rows[n][1] for n in likely), None)])
             for likely, _ in shown
