@@ -18,8 +18,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import export_runs as tiny
 from kefu.errors import BaseError, GateError, KefuError, SettingsError
 from kefu.export import engine, export
-from kefu.export.reading import Header
 from kefu.export.source import open_run
+from kefu.weights import gguf_head
 from kefu.workspace import RunFolder
 
 QUESTION = "運費多少？How long is delivery?"
@@ -124,7 +124,7 @@ def test_gguf_tensors_hold_the_merged_values(made: Made, tmp_path: Path, kind: s
             reader.fields["general.file_type"].contents() == {"f32": 0, "f16": 1, "q8_0": 7}[name]
         )
     assert reader.fields["general.file_type"].contents() == 7
-    quick = Header(tmp_path / "out" / "shop-1-q8_0.gguf")
+    quick = gguf_head(tmp_path / "out" / "shop-1-q8_0.gguf")
     assert list(quick.fields) == list(reader.fields)
     assert quick.fields["general.name"].contents() == "shop-1"
     for ours, theirs in zip(quick.tensors, reader.tensors, strict=True):

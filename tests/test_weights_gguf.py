@@ -11,7 +11,7 @@ import tiny
 from kefu.export import numbers
 from kefu.export.architecture import Architecture
 from kefu.weights.embedded import read_by_transformers, read_here
-from kefu.weights.gguf_file import Header
+from kefu.weights.gguf_file import GgufFile
 
 SIZES = {"hidden_size": 320, "intermediate_size": 512, "num_hidden_layers": 6}
 """So that there are rows for blocks of 32 values, and rows for blocks of 256."""
@@ -90,4 +90,4 @@ def test_another_file_is_no_gguf(tmp_path: Path) -> None:
         path = tmp_path / "model.gguf"
         path.write_bytes(text)
         with pytest.raises(ValueError):
-            Header.read(path)
+            GgufFile(path)

@@ -118,12 +118,12 @@ class Llama:
 
 def check_name(file: Path, run: str) -> None:
     """Raises GateError when a file is no GGUF, or says that it is another run's than `run`."""
-    from .reading import Header
+    from ..weights import gguf_head
 
     try:
-        held = Header(file).fields.get("general.name")
+        held = gguf_head(file).fields.get("general.name")
         name = str(held.contents()) if held else "something else"
-    except (ValueError, IndexError, KeyError, OSError) as error:
+    except (ValueError, OSError) as error:
         raise GateError(f"{file.name} is no GGUF file: {error}.", "Export the run again.") from None
     if name != run:
         raise GateError(

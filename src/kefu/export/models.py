@@ -18,10 +18,10 @@ import gguf
 import torch
 
 from ..prompt import Prompt
+from ..weights import gguf_head
 from ..workspace import RunFolder
 from . import engine
 from .gguf_files import write_reader
-from .reading import Header
 from .source import Source, open_run
 
 CONTEXT = 2048
@@ -43,7 +43,7 @@ class LlamaModel:
     def __init__(self, source: Source, file: Path, lora: Path | None, stack: ExitStack) -> None:
         self.prompt = source.prompt
         self._file, self._lora, self._stack = file, lora, stack
-        reader = Header(file)
+        reader = gguf_head(file)
         tensors = {t.name: t for t in reader.tensors}
         self._head = tensors.get("output.weight") or tensors["token_embd.weight"]
         arch = str(reader.fields["general.architecture"].contents())

@@ -5,6 +5,8 @@ is loaded, not before.
 """
 
 import logging
+from pathlib import Path
+from typing import Any
 
 from . import warm
 from .adapters import WEIGHTS, Adapter, Adapters
@@ -17,6 +19,17 @@ from .sliced import layers_of
 from .states import last_states
 from .warm import Warm
 
+
+def gguf_head(path: Path) -> Any:
+    """What stands at the head of a GGUF file: `gguf.GGUFReader`, without the elements of arrays.
+
+    Raises ValueError for what is no GGUF file, OSError for what cannot be read.
+    """
+    from .gguf_reading import Head
+
+    return Head(path)
+
+
 # On some processors it asks for a kernel of the model hub's, and warns that it does without.
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
@@ -28,6 +41,7 @@ __all__ = [
     "Warm",
     "cache_folder",
     "frozen_head",
+    "gguf_head",
     "last_states",
     "layers_of",
     "load",

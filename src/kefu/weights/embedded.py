@@ -136,15 +136,15 @@ def read_here(path: Path) -> tuple[Any, Any] | None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES
 
-    from .gguf_file import Header
+    from .gguf_file import GgufFile
 
-    header = Header.read(path)
-    config = header.config()
+    file = GgufFile(path)
+    config = file.config()
     if config is None:
         return None
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
-    weights = header.weights(model)
+    weights = file.weights(model)
     if weights is None:
         return None
     model.load_state_dict(weights, strict=False, assign=True)

@@ -1,4 +1,4 @@
-"""Header: what stands at the head of a GGUF file, and where its tensors lie, in a moment.
+"""What stands at the head of a GGUF file, and where its tensors lie, in a moment.
 
 `gguf` makes an array of every word of a vocabulary: 262,144 words took it eleven seconds, in which
 a server whose engine had been killed answered nobody.
@@ -7,6 +7,7 @@ a server whose engine had been killed answered nobody.
 from __future__ import annotations
 
 import struct
+from pathlib import Path
 from typing import Any
 
 import gguf
@@ -15,11 +16,24 @@ import numpy as np
 VALUES = gguf.GGUFValueType
 
 
-class Header(gguf.GGUFReader):  # type: ignore[misc]
+class Head(gguf.GGUFReader):  # type: ignore[misc]
     """`gguf.GGUFReader`, but for the elements of its arrays, which it passes over.
 
-    Raises what that one raises: ValueError, IndexError or OSError for what is no GGUF file.
+    Raises ValueError for what is no GGUF file, OSError for what cannot be read.
     """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            super().__init__(path)
+        except (IndexError, KeyError) as error:
+            raise ValueError(f"{path} is no GGUF file: {error}") from None
+
+    def said(self) -> dict[str, Any]:
+        """Every value by its key; of an array its length."""
+        return {
+            key: int(field.parts[-1][0]) if field.types[0] == VALUES.ARRAY else field.contents()
+            for key, field in self.fields.items()
+        }
 
     def _get_field_parts(
         self, orig_offs: int, raw_type: int
