@@ -1,0 +1,56 @@
+"""What a finished run answers at every share of false answers that its owner may allow.
+
+    python bench/thresholds.py WORKSPACE RUN EXAM.jsonl [--allowed 0.02 0.05 0.1]
+
+Sets the threshold once, so that all is answered, and puts the exam once, in `verbatim`; what would
+be handed over follows from the confidences and the run's own curve. bench/seeds.py does each share
+anew. One JSON line a share, questions by kind. Leaves the run with a threshold that lets everything
+out: take a copy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections import Counter
+from pathlib import Path
+
+from kefu import jobs
+from kefu.bot.calibration import threshold
+from kefu.workspace import Workspace
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("workspace", type=Path)
+    parser.add_argument("run")
+    parser.add_argument("exam", type=Path)
+    parser.add_argument("--allowed", type=float, nargs="+", default=[0.02, 0.05, 0.1])
+    said = parser.parse_args()
+    folder = Workspace(said.workspace).run(said.run)
+    begun = time.monotonic()
+    bot = jobs.settle(folder, 1.0)
+    settled = time.monotonic()
+    report = jobs.evaluate(folder, exam=said.exam, mode="verbatim", bot=bot, controls=False)
+    run = report.candidates[0]
+    line = {
+        "settling_seconds": round(settled - begun),
+        "exam_seconds": round(time.monotonic() - settled),
+        "median_answer": run.last_token,
+        "p95_answer": run.last_token_p95,
+    }
+    print(json.dumps(line), flush=True)
+    for allowed in (*said.allowed, 1.0):
+        least = threshold(bot.calibration.curve, allowed)
+        kinds: dict[str, Counter[str]] = {}
+        for verdict in report.verdicts:
+            away = verdict.reply.handed_over or verdict.reply.confidence < least
+            what = "handed_over" if away else "right" if verdict.mark.right else "wrong"
+            kinds.setdefault(verdict.asked.kind, Counter())[what] += 1
+        line = {"allowed": allowed, "threshold": round(least, 4), "kinds": kinds}
+        print(json.dumps(line), flush=True)
+
+
+if __name__ == "__main__":
+    main()
