@@ -189,10 +189,10 @@ class Reader(Weigher):
             one.read = len(ids)
         return found
 
-    def features(self, told: Told, best: int) -> tuple[float, ...]:
+    def features(self, told: Told, total: torch.Tensor, best: int) -> tuple[float, ...]:
         """What reading says of the best answer and of handing over, beside the rest."""
         return (
-            *super().features(told, best),
+            *super().features(told, total, best),
             float(told.evidence[0, best]),
             float(told.evidence[0, -1]),
         )

@@ -157,7 +157,7 @@ class Weigher:
             yield torch.stack([shares.log(), told, letters]), _sized(own, size)
 
     def _one(self, told: Told) -> Weighed:
-        total = self.total(told)
+        total = torch.softmax(torch.tensor(self.weights) @ told.evidence, 0)
         ranked = total[:-1].sort(descending=True)
         best = int(ranked.indices[0])
         likely = tuple(
@@ -166,16 +166,13 @@ class Weigher:
             if float(share) >= LEAST_OFFERED
         )
         share, away = float(ranked.values[0]), float(total[-1])
-        features = self.features(told, best)
+        features = self.features(told, total, best)
         return Weighed(best, share, away, features, told.asked, likely, told.read)
 
-    def total(self, told: Told) -> torch.Tensor:
-        """The share (answers + 1) of each answer and of the hand-over."""
-        return torch.softmax(torch.tensor(self.weights) @ told.evidence, 0)
-
-    def features(self, told: Told, best: int) -> tuple[float, ...]:
-        """What the calibration looks at, see FEATURES."""
-        total, states = self.total(told), told.states
+    def features(self, told: Told, total: torch.Tensor, best: int) -> tuple[float, ...]:
+        """What the calibration looks at, see FEATURES; `total` has the share (answers + 1) of
+        each answer and of the hand-over."""
+        states = told.states
         others = states[:-1].clone()
         others[best] = -1.0
         return (
