@@ -24,6 +24,7 @@ import torch
 
 from ..weights import frozen_head
 from . import lean
+from .blocks import Blocks, fuse_blocks
 from .buckets import Bucket, buckets_of, fitting
 from .checkpoints import Moving
 from .contrast import Bank
@@ -83,7 +84,7 @@ class Recorder:
         self.cuda = session.device.startswith("cuda")
         self.longest = max(session.lengths)
         self.half = self.cuda and session.plan.compute.value == "bf16"
-        self.apart = False
+        self.apart, self.blocks = False, Blocks(self.inner)
         if self.half:
             self.attention = self.inner.config._attn_implementation
             self._halve()
@@ -135,6 +136,7 @@ class Recorder:
         self.apart = fuse_attention(self.inner, "bf16")
         self.quick = [m.to(torch.bfloat16) for m in self.masters]
         self._give(self.quick)
+        self.blocks = fuse_blocks(self.inner, torch.bfloat16)
 
     def _give(self, values: Sequence[torch.Tensor]) -> None:
         for weight, value in zip(self.weights, values, strict=True):
@@ -151,17 +153,20 @@ class Recorder:
     @contextmanager
     def plain(self) -> Iterator[None]:
         """Meanwhile the model can be called as anybody calls it, which recorded steps ignore."""
+        self.blocks.take_out()
         if self.apart:
             self.inner.set_attn_implementation(self.attention)
         yield
         if self.apart:
             self.inner.set_attn_implementation(ATTENTION)
+        self.blocks.put_in()
 
     def finish(self) -> None:
         """The model has its weights in full from here on, and nothing recorded is left."""
         self._give(self.masters)
         self.replays.clear()
         self.feeds.clear()
+        self.blocks.take_out()
         if self.apart:
             self.inner.set_attn_implementation(self.attention)
 
