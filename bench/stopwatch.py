@@ -74,6 +74,9 @@ class Stopwatch:
             "peak_gib": (
                 round(torch.cuda.max_memory_allocated() / 2**30, 2) if self.cuda else None
             ),
+            "reserved_gib": (
+                round(torch.cuda.max_memory_reserved() / 2**30, 2) if self.cuda else None
+            ),
             "losses": self.losses[:4] + self.losses[-2:],
             "tflops": round(flops / ms / 1e9, 1),
         }
