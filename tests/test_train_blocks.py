@@ -62,12 +62,6 @@ def own_parts(model: Any) -> int:
     return sum(isinstance(module, (Attention, Gated)) for module in model.modules())
 
 
-def held(model: Any) -> int:
-    """Bytes that a model's weights hold, what several share counted once."""
-    storages = (p.untyped_storage() for p in model.parameters())
-    return sum({s.data_ptr(): s.nbytes() for s in storages}.values())
-
-
 def near(one: list[Any], other: list[Any], by: float) -> None:
     for a, b in zip(one, other, strict=True):
         assert a.shape == b.shape and a.dtype == b.dtype
@@ -83,13 +77,15 @@ def test_values_and_gradients_are_peft_s(
     import torch
 
     model = adapted(tmp_path / "base", kind, targets, torch.float32)
-    names, size, due = list(model.state_dict()), held(model), made(model)
+    names, due = list(model.state_dict()), made(model)
     blocks = fuse_blocks(model.get_base_model(), torch.float32)
     assert len(blocks.found) == 4  # both halves of both layers
     near(made(model), due, 1e-5)
     # Saving finds what it found before, and no weight is held twice.
     assert list(model.state_dict()) == names
-    assert held(model) == size
+    mlp = model.get_base_model().model.layers[1].mlp
+    gate, up = (getattr(m, "base_layer", m).weight for m in (mlp.gate_proj, mlp.up_proj))
+    assert mlp.read.weight().data_ptr() == gate.data_ptr() == up.untyped_storage().data_ptr()
     blocks.take_out()
     again = made(model)
     assert all(torch.equal(a, b) for a, b in zip(again, due, strict=True))
@@ -161,15 +157,18 @@ def test_a_run_learns_and_saves_the_same(
     )  # fmt: skip
     monkeypatch.setattr(graphs, "possible", lambda session: True)
     runs: list[RunFolder] = []
-    models, replaced, seen = [], [], []
+    models, replaced, seen, told = [], [], [], []
 
     def see(step: int, model: Any, *_: Any) -> None:
         seen.append(own_parts(model))
         model.eval().generate(torch.tensor([[5, 6, 7]]), max_new_tokens=3)
 
+    def tell(step: Any) -> None:
+        told.extend(own_parts(model) for model in models)
+
     for name in ("own", "less"):
         runs.append(tiny.run_folder(tmp_path / name))
-        train(plan, tiny.EXAMPLES, runs[-1], look=Look((4,), see))
+        train(plan, tiny.EXAMPLES, runs[-1], look=Look((4,), see), on_step=tell)
         begin = graphs.Recorder.__init__
 
         def halve(self: Any, *rest: Any, begin: Any = begin) -> None:
@@ -181,6 +180,7 @@ def test_a_run_learns_and_saves_the_same(
         monkeypatch.setattr(graphs.Recorder, "__init__", halve)
     # Whoever looks at the model, and whoever has it afterwards, finds the base's own code.
     assert replaced == [4] and seen == [0, 0] and own_parts(models[0]) == 0
+    assert told == 8 * [4]
     steps = [[(s.loss, s.grad_norm) for s in found.steps()] for found in runs]
     assert len(steps[0]) == 8
     for due, found in zip(*steps, strict=True):

@@ -23,15 +23,16 @@ SCALES = 64
 
 
 @triton.jit
-def _inner(x: Any, GELU: tl.constexpr) -> Any:
+def _inner(x, GELU: tl.constexpr):
     # Both gates are x * sigmoid(inner(x)): tanh(z) is 2 sigmoid(2z) - 1.
+    inner = x
     if GELU:
-        return 1.5957691216057308 * (x + 0.044715 * x * x * x)
-    return x
+        inner = 1.5957691216057308 * (x + 0.044715 * x * x * x)
+    return inner
 
 
 @triton.jit
-def _gate(both: Any, out: Any, width: Any, GELU: tl.constexpr, BLOCK: tl.constexpr) -> None:
+def _gate(both, out, width, GELU: tl.constexpr, BLOCK: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
     at = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     real = at < width
@@ -41,9 +42,7 @@ def _gate(both: Any, out: Any, width: Any, GELU: tl.constexpr, BLOCK: tl.constex
 
 
 @triton.jit
-def _gate_back(
-    both: Any, grad: Any, out: Any, width: Any, GELU: tl.constexpr, BLOCK: tl.constexpr
-) -> None:
+def _gate_back(both, grad, out, width, GELU: tl.constexpr, BLOCK: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
     at = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     real = at < width
@@ -61,17 +60,17 @@ def _gate_back(
 
 @triton.jit
 def _turn(
-    x: Any,
-    out: Any,
-    cos: Any,
-    sin: Any,
-    heads: Any,
-    turned: Any,
-    half: Any,
+    x,
+    out,
+    cos,
+    sin,
+    heads,
+    turned,
+    half,
     BACK: tl.constexpr,
     HEADS: tl.constexpr,
     HALF: tl.constexpr,
-) -> None:
+):
     row = tl.program_id(0).to(tl.int64)
     head = tl.program_id(1) * HEADS + tl.arange(0, HEADS)[:, None]
     at = tl.arange(0, HALF)[None, :]
@@ -95,18 +94,18 @@ def _turn(
 
 @triton.jit
 def _unpack(
-    packed: Any,
-    code: Any,
-    scales: Any,
-    code2: Any,
-    scales2: Any,
-    offset: Any,
-    out: Any,
-    count: Any,
+    packed,
+    code,
+    scales,
+    code2,
+    scales2,
+    offset,
+    out,
+    count,
     SCALES: tl.constexpr,
     SCALED: tl.constexpr,
     NESTED: tl.constexpr,
-) -> None:
+):
     block = tl.program_id(0) * SCALES + tl.arange(0, SCALES)
     real = block < count
     number = tl.load(scales + block, mask=real, other=0).to(tl.int32)
