@@ -13,6 +13,7 @@ import pytest
 import tiny
 from kefu.train import Look, graphs, train
 from kefu.train.blocks import Attention, Gated, fuse_blocks
+from kefu.train.fused import Replaced
 from kefu.workspace import RunFolder
 
 QKVO = ("q_proj", "k_proj", "v_proj", "o_proj")
@@ -58,6 +59,12 @@ def made(model: Any) -> list[Any]:
     return [out.detach(), *torch.autograd.grad(out, weights, due)]
 
 
+def fused(inner: Any, dtype: Any) -> Replaced:
+    found = Replaced(inner)
+    fuse_blocks(inner, dtype, found)
+    return found
+
+
 def own_parts(model: Any) -> int:
     return sum(isinstance(module, (Attention, Gated)) for module in model.modules())
 
@@ -78,8 +85,8 @@ def test_values_and_gradients_are_peft_s(
 
     model = adapted(tmp_path / "base", kind, targets, torch.float32)
     names, due = list(model.state_dict()), made(model)
-    blocks = fuse_blocks(model.get_base_model(), torch.float32)
-    assert len(blocks.found) == 4  # both halves of both layers
+    blocks = fused(model.get_base_model(), torch.float32)
+    assert len(blocks.parts) == 4  # both halves of both layers
     near(made(model), due, 1e-5)
     # Saving finds what it found before, and no weight is held twice.
     assert list(model.state_dict()) == names
@@ -99,7 +106,7 @@ def test_half_precision_is_as_near_to_full_as_peft_s(tmp_path: Path, kind: str) 
     model = adapted(tmp_path / "half", kind, EVERY, torch.bfloat16)
     full = made(copy.deepcopy(model).float())
     theirs = made(model)
-    assert len(fuse_blocks(model.get_base_model(), torch.bfloat16).found) == 4
+    assert len(fused(model.get_base_model(), torch.bfloat16).parts) == 4
 
     def off(found: list[Any]) -> float:
         pairs = zip(found, full, strict=True)
@@ -126,8 +133,8 @@ def test_a_base_in_four_bits_is_unpacked_on_the_way(tmp_path: Path) -> None:
     config = LoraConfig(r=4, target_modules=list(QKVO), init_lora_weights=False)
     model = get_peft_model(base, config).train()
     due = made(model)
-    blocks = fuse_blocks(model.get_base_model(), torch.float32)
-    assert len(blocks.found) == 4
+    blocks = fused(model.get_base_model(), torch.float32)
+    assert len(blocks.parts) == 4
     near(made(model), due, 1e-5)
 
 
@@ -137,7 +144,7 @@ def test_what_is_unusual_stays_as_it_is(tmp_path: Path, unusual: dict[str, Any])
     import torch
 
     model = adapted(tmp_path / "base", "llama", QKVO, torch.float32, **unusual)
-    found = [name for name, _, _ in fuse_blocks(model.get_base_model(), torch.float32).found]
+    found = [name for name, _, _ in fused(model.get_base_model(), torch.float32).parts]
     assert found == ["model.layers.0.mlp", "model.layers.1.mlp"]
 
 
@@ -173,7 +180,8 @@ def test_a_run_learns_and_saves_the_same(
 
         def halve(self: Any, *rest: Any, begin: Any = begin) -> None:
             begin(self, *rest)
-            self.blocks = fuse_blocks(self.inner, torch.float32)  # as a GPU does in half precision
+            self.fast = fused(self.inner, torch.float32)  # as a GPU does in half precision
+            self.fast.apart = False
             models.append(self.inner)
             replaced.append(own_parts(self.inner))
 

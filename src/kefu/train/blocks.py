@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from .fused import Replaced
 from .products import Linears, linears
 
 NEAR = 0.03
@@ -93,32 +94,13 @@ class Gated(torch.nn.Module):
         return self.write(self.gate(self.read(x.flatten(0, -2)))).view(x.shape)
 
 
-class Blocks:
-    """The replaced halves of a model's layers, which can be taken out and put in again."""
-
-    def __init__(self, model: Any) -> None:
-        self.model = model
-        self.found: list[tuple[str, Any, Any]] = []
-
-    def put_in(self) -> None:
-        for name, _, own in self.found:
-            self.model.set_submodule(name, own)
-
-    def take_out(self) -> None:
-        """The model is as it came from here on."""
-        for name, base, _ in self.found:
-            self.model.set_submodule(name, base)
-
-
-def fuse_blocks(model: Any, dtype: torch.dtype) -> Blocks:
+def fuse_blocks(model: Any, dtype: torch.dtype, replaced: Replaced) -> None:
     """Replaces what can be replaced in a model whose adapters are in `dtype`."""
-    blocks, kernels = Blocks(model), _kernels(model.device)
+    kernels = _kernels(model.device)
     for name, module in list(model.named_modules()):
         made = _made(module, dtype, kernels)
         if made is not None and _alike(module, made, dtype):
-            blocks.found.append((name, module, made))
-    blocks.put_in()
-    return blocks
+            replaced.add(name, module, made)
 
 
 def _kernels(device: torch.device) -> Any:

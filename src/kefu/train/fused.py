@@ -14,7 +14,7 @@ import torch
 ATTENTION = "kefu_rows"
 """The name under which transformers knows `rows_apart`."""
 NEAR = 0.02
-"""How far the fused norm's half-precision numbers may lie from the base's, of the largest one."""
+"""How far each of the fused norm's half-precision numbers may lie from the base's, of itself."""
 
 
 class Norm(torch.nn.Module):
@@ -35,31 +35,56 @@ class Norm(torch.nn.Module):
             return torch.nn.functional.rms_norm(x, (x.shape[-1],), weight, self.eps)
 
 
-def fuse_norms(model: Any, dtype: torch.dtype) -> int:
-    """Puts `Norm` in the place of every norm that it equals; how many those were."""
-    done = 0
+class Replaced:
+    """Parts of a model that others stand in for, which can be taken out and put in again."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.parts: list[tuple[str, Any, Any]] = []
+
+    def add(self, name: str, base: Any, own: Any) -> None:
+        """Lets `own` stand in for the model's part of that name, `base`."""
+        self.parts.append((name, base, own))
+        self.model.set_submodule(name, own)
+
+    def put_in(self) -> None:
+        for name, _, own in self.parts:
+            self.model.set_submodule(name, own)
+
+    def take_out(self) -> None:
+        """The model is as it came from here on."""
+        for name, base, _ in reversed(self.parts):  # a part may lie in another one
+            self.model.set_submodule(name, base)
+
+
+def fuse_norms(model: Any, dtype: torch.dtype, replaced: Replaced) -> None:
+    """Puts `Norm` in the place of every norm that it equals."""
     for name, module in list(model.named_modules()):
         weight = getattr(module, "weight", None)
         eps = getattr(module, "variance_epsilon", getattr(module, "eps", None))
         if not type(module).__name__.endswith("RMSNorm") or eps is None or weight is None:
             continue
-        for scale in (weight, 1.0 + weight.float()):  # Gemma keeps what is above one
-            fused = Norm(scale.detach().to(dtype), eps)
-            if not weight.requires_grad and _alike(module, fused, weight, dtype):
-                model.set_submodule(name, fused)
-                done += 1
-                break
-    return done
+        # Gemma keeps what is above one.
+        both = [Norm(s.detach().to(dtype), eps) for s in (weight, 1.0 + weight.float())]
+        apart = [_apart(module, fused, weight, dtype) for fused in both]
+        if not weight.requires_grad and min(apart) <= NEAR:
+            replaced.add(name, module, both[apart.index(min(apart))])
 
 
-def _alike(module: Any, fused: Norm, weight: torch.Tensor, dtype: torch.dtype) -> bool:
+def _apart(module: Any, fused: Norm, weight: torch.Tensor, dtype: torch.dtype) -> float:
+    """How far the two lie apart, at the worst number, of that number.
+
+    Of itself, not of the largest: a base's weights may reach from 0 to 1,000, and to add one or not
+    is then little to the largest.
+    """
     generator = torch.Generator(weight.device).manual_seed(0)
     x = torch.randn(16, weight.numel(), generator=generator, device=weight.device).to(dtype)
     with torch.no_grad():
         due, found = module(x), fused(x)
     if due.dtype != found.dtype:
-        return False
-    return float((due - found).abs().max()) <= NEAR * float(due.abs().max())
+        return float("inf")
+    least = torch.finfo(torch.float32).tiny
+    return float(((due - found).abs().float() / due.abs().float().clamp_min(least)).max())
 
 
 def fuse_attention(model: Any, compute: str) -> bool:
@@ -70,11 +95,13 @@ def fuse_attention(model: Any, compute: str) -> bool:
     """
     from transformers import AttentionInterface
 
+    if compute != "bf16" or model.device.type != "cuda":
+        return False
     config = model.config.get_text_config()
     capped = bool(getattr(config, "attn_logit_softcapping", None))
     sinks = any("sink" in name for name, _ in model.named_parameters())
     old = torch.cuda.get_device_capability(model.device) < (8, 0)
-    if compute != "bf16" or capped or sinks or old or _varlen() is None:
+    if capped or sinks or old or _varlen() is None:
         return False
     AttentionInterface.register(ATTENTION, rows_apart)
     try:

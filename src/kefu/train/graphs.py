@@ -24,16 +24,15 @@ import torch
 
 from ..weights import frozen_head
 from . import lean
-from .blocks import Blocks, fuse_blocks
 from .buckets import Bucket, buckets_of, fitting
 from .checkpoints import Moving
 from .contrast import Bank
 from .feed import Feed, Share, share_of
-from .fused import ATTENTION, fuse_attention, fuse_norms
 from .guard import Guard
 from .ladder import climb_down, resumable, short_of_memory
 from .lean import CLIP, autocast, bank_of, schedule
 from .loss import LabelLoss
+from .quick import Quick
 from .session import Session
 
 LEAST = 16
@@ -84,9 +83,8 @@ class Recorder:
         self.cuda = session.device.startswith("cuda")
         self.longest = max(session.lengths)
         self.half = self.cuda and session.plan.compute.value == "bf16"
-        self.apart, self.blocks = False, Blocks(self.inner)
+        self.fast: Quick | None = None
         if self.half:
-            self.attention = self.inner.config._attn_implementation
             self._halve()
         self.feeds: dict[Bucket, Feed] = {}
         self.replays: dict[Bucket, Callable[[], torch.Tensor]] = {}
@@ -132,11 +130,9 @@ class Recorder:
 
         Autocast does the same to each weight, and to each input of an adapter twice, one by one.
         """
-        fuse_norms(self.inner, torch.bfloat16)
-        self.apart = fuse_attention(self.inner, "bf16")
         self.quick = [m.to(torch.bfloat16) for m in self.masters]
         self._give(self.quick)
-        self.blocks = fuse_blocks(self.inner, torch.bfloat16)
+        self.fast = Quick(self.inner, max((row.ids for row in self.session.rows), key=len))
 
     def _give(self, values: Sequence[torch.Tensor]) -> None:
         for weight, value in zip(self.weights, values, strict=True):
@@ -153,22 +149,19 @@ class Recorder:
     @contextmanager
     def plain(self) -> Iterator[None]:
         """Meanwhile the model can be called as anybody calls it, which recorded steps ignore."""
-        self.blocks.take_out()
-        if self.apart:
-            self.inner.set_attn_implementation(self.attention)
+        if self.fast:
+            self.fast.take_out()
         yield
-        if self.apart:
-            self.inner.set_attn_implementation(ATTENTION)
-        self.blocks.put_in()
+        if self.fast:
+            self.fast.put_in()
 
     def finish(self) -> None:
         """The model has its weights in full from here on, and nothing recorded is left."""
         self._give(self.masters)
         self.replays.clear()
         self.feeds.clear()
-        self.blocks.take_out()
-        if self.apart:
-            self.inner.set_attn_implementation(self.attention)
+        if self.fast:
+            self.fast.take_out()
 
     def _work(self, feed: Feed) -> torch.Tensor:
         self._gradient(feed)
@@ -182,7 +175,7 @@ class Recorder:
         if self.half:
             torch._foreach_copy_(self.quick, list(self.masters))
         rows: dict[str, Any] = {}
-        if self.apart:
+        if self.fast and self.fast.apart:
             filler = feed.bucket.tokens - feed.bucket.least
             rows = {"cu_seq_lens_q": feed.edges.int(), "max_length_q": max(self.longest, filler)}
         with autocast(plan.compute.value, self.cuda):
