@@ -375,18 +375,16 @@ def test_a_four_bit_base_is_unpacked_once_where_there_is_room_and_four_bits_were
 @pytest.mark.parametrize(
     ("changed", "measured"),
     [
-        ({}, 37.6),
-        ({"precision": "nf4"}, 56.4),
-        ({"precision": "nf4", "unpacked": True}, 37.7),
-        ({"targets": ("all-linear",)}, 45.8),
-        ({"micro_batch": 64}, 399.0),
+        ({"precision": "nf4"}, 39.0),
+        ({"precision": "nf4", "unpacked": True}, 30.2),
+        ({"micro_batch": 64}, 345.6),
     ],
-    ids=["bf16", "nf4", "unpacked", "all-linear", "64"],
+    ids=["nf4", "unpacked", "64"],
 )
 def test_recorded_steps_are_forecast_as_they_were_measured(
     changed: dict[str, Any], measured: float
 ) -> None:
-    """Milliseconds of bench/speed.py on an H100, see LOG.md."""
+    """Milliseconds of bench/speed.py on an H200, see LOG.md."""
     from kefu.plan.bases import resolve
     from kefu.plan.memory import Way
     from kefu.plan.timing import step_seconds
@@ -397,7 +395,7 @@ def test_recorded_steps_are_forecast_as_they_were_measured(
         "targets": ("q_proj", "k_proj", "v_proj", "o_proj"),
     }  # fmt: skip
     shape = resolve("Qwen/Qwen2.5-7B-Instruct").shape
-    found = step_seconds(shape, Way(**usual | changed), probe("h100"), tokens=99.3, labelled=75)
+    found = step_seconds(shape, Way(**usual | changed), probe("h200"), tokens=99.3, labelled=75)
     assert 1000 * found == pytest.approx(measured, rel=0.1)
 
 

@@ -26,7 +26,7 @@ from .engine import Model
 from .trie import build
 from .weighing import ANSWERS, LETTERS, STATES, Asked, Told, Weigher
 
-READING = 1.0
+READING = 0.5
 """Weight of what the model chooses with the rows before it; LOG.md has the figures."""
 
 

@@ -38,8 +38,8 @@ def book(settings: Settings, parameters: int) -> Choice[Book]:
         return Choice("closed", f"Open book was not measured with a base of this size. {edited}")
     return Choice(
         "closed",
-        "By heart: with a small base reading the rows was not shown to answer better, and each "
-        f"answer takes longer. {edited}",
+        "By heart: with a small base, reading the rows answered no more questions rightly, and "
+        f"training takes half as long again. {edited}",
     )
 
 
