@@ -113,10 +113,15 @@ def take_up(
 
 
 def settle(folder: RunFolder, allowed: float) -> Bot:
-    """Opens the trained bot and sets its threshold from the held-out questions."""
+    """Opens the trained bot and sets its threshold from the held-out questions.
+
+    Raises RunError where the bot does not know what the run was trained on.
+    """
+    from .. import train as trainer
     from ..bot import Bot, calibrate
 
     bot = Bot.open(folder)
+    trainer.prove(folder, bot.engine, bot.prompt)
     if bot.plan.hand_over_share.value > 0:  # the tutorial's bot never learned to hand over
         calibrate(bot, folder.split().held_out, allowed)
     return bot

@@ -7,8 +7,9 @@ Knows a plan and rows; nothing of exams, answers or terminals. Two engines do th
 
 from .curve import loss_text
 from .many import launch
+from .proof import prove
 from .running import join, train
 from .session import Interrupted, Look
 from .trackers import tracked
 
-__all__ = ["Interrupted", "Look", "join", "launch", "loss_text", "tracked", "train"]
+__all__ = ["Interrupted", "Look", "join", "launch", "loss_text", "prove", "tracked", "train"]
