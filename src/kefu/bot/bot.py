@@ -263,19 +263,43 @@ class Bot:
     ) -> list[Reply]:
         if self.mode == "verbatim":
             return [self._verbatim(w) for w in self._weigh(asked, prompts)]
-        weighed = self._weigh(asked, prompts) if self.mode == "locked" else None
+        if self.mode == "locked":
+            return self._locked(asked, prompts, most)
         prompts = self._read(asked, prompts)
         if self.mode == "sample":
             made = [self._sample(p, most, temperature) for p in prompts]
-        elif weighed is None:
-            made = [
-                self._free(ids)
-                for ids in generate_all(self.engine, self.prompt, prompts, most=most)
-            ]
         else:
             texts = generate_all(self.engine, self.prompt, prompts, most=most)
-            made = [self._locked(ids, w) for ids, w in zip(texts, weighed, strict=True)]
+            made = [self._free(ids) for ids in texts]
         return [replace(r, read=len(p)) for r, p in zip(made, prompts, strict=True)]
+
+    def _locked(self, asked: Sequence[Asked], prompts: list[list[int]], most: int) -> list[Reply]:
+        """The model's own words where they have the facts of the row that is meant, else that row.
+
+        Text with a foreign fact, without one of the row's (an answer that drops the phone number is
+        wrong), or cut off gives way. A row without facts gives nothing to hold text against, and
+        what is handed over needs no text.
+        """
+        weighed = self._weigh(asked, prompts)
+        replies = [self._verbatim(found) for found in weighed]
+        due = [self._facts[found.best] for found in weighed]
+        some = [i for i, reply in enumerate(replies) if due[i] and not reply.handed_over]
+        if not some:
+            return replies
+        read = self._read([asked[i] for i in some], [prompts[i] for i in some])
+        texts = generate_all(self.engine, self.prompt, read, most=most)
+        for i, given, ids in zip(some, read, texts, strict=True):
+            free = self._free(ids)
+            sound = free.stopped and not free.handed_over
+            sound = sound and facts(free.text, self._names) == due[i]
+            replies[i] = replace(
+                replies[i],
+                text=free.text if sound else replies[i].text,
+                tokens=len(ids),
+                read=len(given),
+                note="" if sound else "the free text said something else",
+            )
+        return replies
 
     def _look(self) -> None:
         """Takes the rows of an open book as they are now."""
@@ -364,29 +388,6 @@ class Bot:
             temperature=temperature,
         )
         return self._free(list(made))
-
-    def _locked(self, ids: list[int], found: Weighed) -> Reply:
-        """Free text whose facts all stand in the one answer that the evidence points to.
-
-        Text with a foreign fact, or text that was cut off, gives way to that answer itself.
-        """
-        confidence = self._confidence(found)
-        free = self._free(ids)
-        if not found.certain and confidence < self.calibration.threshold:
-            return self._away(confidence, found, len(ids))
-        said = facts(free.text, self._names)
-        due = self._facts[found.best]
-        sound = free.stopped and free.text and not free.handed_over and said <= due
-        # Every fact of the row must be there too: an answer that drops the phone number is wrong.
-        # A row without facts gives nothing to hold free text against.
-        text = free.text if sound and due and due <= said else self.answers[found.best]
-        return Reply(
-            text,
-            confidence=confidence,
-            source=self.source(found.best),
-            tokens=len(ids),
-            note="" if text == free.text else "the free text said something else",
-        )
 
 
 def _timed(reply: Reply, seconds: float) -> Reply:
