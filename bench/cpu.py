@@ -1,8 +1,8 @@
 """Training on a processor: kefu's engine beside plain TRL, on the same rows, in turns.
 
-    python bench/cpu.py [--base NAME] [--steps 8] [--rounds 2] [--threads 1]
+    python bench/cpu.py [--faq FILE] [--base NAME] [--steps 8] [--rounds 2] [--threads 1]
 
-The sample FAQ's own plan for this machine, and its rows in the plan's order. Three ways to do the
+The sample FAQ (or that of FILE), its own plan for this machine, and its rows in the plan's order. Three ways to do the
 steps, each in a process of its own, one after the other, all of them `rounds` times:
   trl      TRL's trainer with the plan's batch and precision: loss over the whole vocabulary
   same     kefu's engine computing the very same: no contrast, the whole vocabulary in each step
@@ -35,7 +35,7 @@ WAYS: dict[str, dict[str, Any]] = {
 }
 
 
-def one(way: str, base: str, steps: int) -> None:
+def one(way: str, base: str, steps: int, file: Path | None) -> None:
     """Some steps in this process; prints a line."""
     from kefu import jobs
     from kefu.plan import probe
@@ -57,7 +57,7 @@ def one(way: str, base: str, steps: int) -> None:
         work = Path(place)
         jobs.init(work)
         settings = Settings(base=base, faq="faq.csv")
-        faq = jobs.open_faq(Workspace(work), settings, None)
+        faq = jobs.open_faq(Workspace(work), settings, str(file) if file else None)
         prepared = jobs.prepare(faq, settings, probe("cpu"), steps=steps)
         plan = prepared.plan
         for key, value in {**WAYS[way], "save_every": 10_000}.items():
@@ -83,6 +83,7 @@ def one(way: str, base: str, steps: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--faq", type=Path)
     parser.add_argument("--base", default="gemma-3-270m")
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=2)
@@ -90,7 +91,7 @@ def main() -> None:
     parser.add_argument("--one", choices=WAYS, help=argparse.SUPPRESS)
     said = parser.parse_args()
     if said.one:
-        one(said.one, said.base, said.steps)
+        one(said.one, said.base, said.steps, said.faq)
         return
     found: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS}
     before = os.getloadavg()
@@ -99,6 +100,7 @@ def main() -> None:
     for _ in range(said.rounds):
         for way in WAYS:
             words = [sys.executable, __file__, "--one", way, "--base", said.base]
+            words += ["--faq", str(said.faq.resolve())] if said.faq else []
             done = subprocess.run(
                 [*words, "--steps", str(said.steps)], capture_output=True, text=True, check=False
             )
