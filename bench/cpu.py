@@ -2,8 +2,8 @@
 
     python bench/cpu.py [--faq FILE] [--base NAME] [--steps 8] [--rounds 2] [--threads 1]
 
-The sample FAQ (or that of FILE), its own plan for this machine, and its rows in the plan's order. Three ways to do the
-steps, each in a process of its own, one after the other, all of them `rounds` times:
+The sample FAQ (or that of FILE), its own plan for this machine, and its rows in the plan's order.
+Three ways to do the steps, each in a process of its own, one after the other, `rounds` times:
   trl      TRL's trainer with the plan's batch and precision: loss over the whole vocabulary
   same     kefu's engine computing the very same: no contrast, the whole vocabulary in each step
   planned  kefu's engine as `kefu train` runs it: with contrast, and the likely vocabulary in seven
