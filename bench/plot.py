@@ -1,6 +1,6 @@
 """Draws the lines of bench/speed.py as bars: examples a second, one bar a variant.
 
-    python bench/plot.py bench/recorded/speed-h100.jsonl docs/speed.svg
+    python bench/plot.py bench/recorded/speed.jsonl docs/speed.svg
 
 A line with a `title` (and a `source`) may come first; lines without examples a second are passed
 over, and of several lines of one variant the last counts. The picture is readable on light and

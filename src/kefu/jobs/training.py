@@ -121,7 +121,8 @@ def settle(folder: RunFolder, allowed: float) -> Bot:
     from ..bot import Bot, calibrate
 
     bot = Bot.open(folder)
-    trainer.prove(folder, bot.engine, bot.prompt)
+    if not bot.calibration.weights:  # once is enough: it has no threshold yet
+        trainer.prove(folder, bot.engine, bot.prompt)
     if bot.plan.hand_over_share.value > 0:  # the tutorial's bot never learned to hand over
         calibrate(bot, folder.split().held_out, allowed)
     return bot

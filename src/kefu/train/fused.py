@@ -87,15 +87,15 @@ def _apart(module: Any, fused: Norm, weight: torch.Tensor, dtype: torch.dtype) -
     return float(((due - found).abs().float() / due.abs().float().clamp_min(least)).max())
 
 
-def fuse_attention(model: Any, compute: str) -> bool:
-    """Lets the model's rows attend to themselves by torch's attention for rows of any length.
+def fuse_attention(model: Any) -> bool:
+    """Lets a bf16 model's rows attend to themselves by torch's attention for rows of any length.
 
-    False, and the model as it was, where this GPU, precision or architecture has no such kernel.
+    False, and the model as it was, where this GPU or architecture has no such kernel.
     The model then needs `cu_seq_lens_q` and `max_length_q` (transformers' names) when called.
     """
     from transformers import AttentionInterface
 
-    if compute != "bf16" or model.device.type != "cuda":
+    if model.device.type != "cuda":
         return False
     config = model.config.get_text_config()
     capped = bool(getattr(config, "attn_logit_softcapping", None))

@@ -130,8 +130,8 @@ class Recorder:
 
         Autocast does the same to each weight, and to each input of an adapter twice, one by one.
         """
-        self.quick = [m.to(torch.bfloat16) for m in self.masters]
-        self._give(self.quick)
+        self.copies = [m.to(torch.bfloat16) for m in self.masters]
+        self._give(self.copies)
         self.fast = Quick(self.inner, max((row.ids for row in self.session.rows), key=len))
 
     def _give(self, values: Sequence[torch.Tensor]) -> None:
@@ -144,7 +144,7 @@ class Recorder:
         """Meanwhile the model has the masters, as it is to be saved."""
         self._give(self.masters)
         yield
-        self._give(self.quick if self.half else self.masters)
+        self._give(self.copies if self.half else self.masters)
 
     @contextmanager
     def plain(self) -> Iterator[None]:
@@ -173,7 +173,7 @@ class Recorder:
         for weight in self.weights:
             weight.grad = None
         if self.half:
-            torch._foreach_copy_(self.quick, list(self.masters))
+            torch._foreach_copy_(self.copies, list(self.masters))
         rows: dict[str, Any] = {}
         if self.fast and self.fast.apart:
             filler = feed.bucket.tokens - feed.bucket.least

@@ -33,7 +33,7 @@ class Quick:
         self.replaced = Replaced(model)
         due = self._states(ids)
         fuse_norms(model, torch.bfloat16, self.replaced)
-        self.apart = fuse_attention(model, "bf16")
+        self.apart = fuse_attention(model)
         fuse_blocks(model, torch.bfloat16, self.replaced)
         if not float((self._states(ids) - due).norm()) <= FAR * float(due.norm()):
             self.take_out()
