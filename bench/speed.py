@@ -7,12 +7,14 @@ values) under --work, with the tokenizer in FOLDER (any Qwen tokenizer), and tra
 k, v and o with 1,000 examples of about 99 tokens, four a step unless the name says otherwise. Each
 variant runs in a process of its own. One JSON line a variant: ms a step (median), ms that the GPU
 is busy in a step (profiler), seconds from the process's start to the end of the first step, and
-the same first losses for what computes the same.
+the same first losses for what computes the same. With --steps 200 (or any from 100 on) a last line
+says how far the losses of all variants lie apart, from the first step to the last.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import random
@@ -217,15 +219,23 @@ def main() -> None:
         if not said.unsloth:
             raise SystemExit("Say with --unsloth where Unsloth and what it needs lie.")
         run("rows", [*me, "--write-rows"])
+    told: dict[str, list[float]] = {}
     for name in names:
         if name in BESIDE:
-            run(name, beside(name, base, work, said.unsloth.resolve(), said.steps or STEPS))
+            words = beside(name, base, work, said.unsloth.resolve(), said.steps or STEPS)
         else:
-            run(name, [*me, "--one", name])
+            words = [*me, "--one", name]
+        told[name] = run(name, words)
+    long = {name: losses for name, losses in told.items() if losses}
+    for one_of, other in itertools.combinations(long, 2):
+        apart = [abs(a - b) for a, b in zip(long[one_of], long[other], strict=True)]
+        line = {"losses_of": one_of, "and_of": other, "steps": len(apart)}
+        line |= {"most_apart": round(max(apart), 4), "at_step": apart.index(max(apart))}
+        print(json.dumps({**line, "mean_apart": round(sum(apart) / len(apart), 5)}), flush=True)
 
 
-def run(name: str, words: list[str]) -> None:
-    """Runs a variant in a process of its own and passes its line on."""
+def run(name: str, words: list[str]) -> list[float]:
+    """Runs a variant in a process of its own and passes its line on; every loss, if it tells."""
     environment = {**os.environ, "BENCH_STARTED": str(time.time())}
     try:
         done = subprocess.run(
@@ -233,13 +243,14 @@ def run(name: str, words: list[str]) -> None:
         )
     except subprocess.TimeoutExpired:
         print(json.dumps({"variant": name, "failed": f"not done in {LONGEST} s"}), flush=True)
-        return
+        return []
     lines = [line for line in done.stdout.splitlines() if line.startswith('{"')]
     for line in [done.stdout] if os.environ.get("BENCH_KERNELS") else lines:
         print(line)
     if done.returncode:
         print(json.dumps({"variant": name, "failed": done.stderr.strip()[-1500:]}))
     sys.stdout.flush()
+    return [loss for line in lines for loss in json.loads(line).get("every_loss", [])]
 
 
 if __name__ == "__main__":

@@ -10,6 +10,9 @@ import os
 import time
 from typing import Any
 
+LONG = 100
+"""From so many steps on a line has every loss."""
+
 
 class Stopwatch:
     """`step` is called after each optimizer step; `line` says what came of it."""
@@ -78,5 +81,6 @@ class Stopwatch:
                 round(torch.cuda.max_memory_reserved() / 2**30, 2) if self.cuda else None
             ),
             "losses": self.losses[:4] + self.losses[-2:],
+            **({"every_loss": self.losses} if self.steps >= LONG else {}),
             "tflops": round(flops / ms / 1e9, 1),
         }
