@@ -15,6 +15,9 @@ TWO = """# 保固 | 保固期有多長
 保固卡不見了怎麼辦？
 找不到那張卡還修嗎
 = 可以，憑發票或訂單編號一樣受理。
++ 發票還在，這樣可以嗎
+- 補發一張要多少錢
+- 送修要等幾天
 """
 
 
@@ -29,6 +32,9 @@ def test_a_block_is_an_intent_with_its_wordings_and_near_misses() -> None:
     assert first.answer == "" and second.near == ()
     assert second.wordings == ("保固卡不見了怎麼辦？", "找不到那張卡還修嗎")
     assert second.answer == "可以，憑發票或訂單編號一樣受理。"
+    assert second.covered == ("發票還在，這樣可以嗎",)
+    assert second.beside == ("補發一張要多少錢", "送修要等幾天")
+    assert first.covered == first.beside == ()
 
 
 @pytest.mark.parametrize(

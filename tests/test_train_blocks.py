@@ -53,8 +53,9 @@ def made(model: Any) -> list[Any]:
     import torch
 
     ids = torch.randint(0, 400, (1, 24), generator=torch.Generator().manual_seed(5))
+    ids = ids.to(model.device)  # a base in four bits lies on the GPU, where there is one
     out = model.get_base_model().get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
-    due = torch.randn(out.shape, generator=torch.Generator().manual_seed(6)).to(out.dtype)
+    due = torch.randn(out.shape, generator=torch.Generator().manual_seed(6)).to(out)
     weights = [p for p in model.parameters() if p.requires_grad]
     return [out.detach(), *torch.autograd.grad(out, weights, due)]
 

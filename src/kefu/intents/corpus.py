@@ -5,6 +5,8 @@ a wording
 another wording
 = the answer that a shop might give
 ! a near-miss: alike in letters or topic, and the same answer would be wrong
++ a question that this very answer covers
+- a question beside it that this answer does not cover, worded like those above
 """
 
 from __future__ import annotations
@@ -29,6 +31,11 @@ class Intent:
     """Near-misses: questions that the same answer would not serve."""
     answer: str = ""
     """What a shop or office might answer, where the corpus has it."""
+    covered: tuple[str, ...] = ()
+    """Questions beyond the intent's own that the answer covers all the same."""
+    beside: tuple[str, ...] = ()
+    """Questions that the answer does not cover, alike in style, length and words to `covered`: what
+    tells the two apart is the answer alone."""
 
 
 @cache
@@ -51,12 +58,19 @@ def parse(text: str, where: str = "corpus") -> Iterator[Intent]:
         topic, bar, name = lines[0].removeprefix("#").partition("|")
         if not lines[0].startswith("#") or not bar or not topic.strip() or not name.strip():
             raise ValueError(f"{where}: a block must begin with `# topic | intent`: {lines[0]}")
-        near = tuple(line[1:].strip() for line in lines[1:] if line.startswith("!"))
-        answer = "".join(line[1:].strip() for line in lines[1:] if line.startswith("="))
-        wordings = tuple(line for line in lines[1:] if line[0] not in "!=")
+        marked = {mark: tuple(x[1:].strip() for x in lines[1:] if x[0] == mark) for mark in "=!+-"}
+        wordings = tuple(line for line in lines[1:] if line[0] not in marked)
         if len(wordings) < 2:
             raise ValueError(f"{where}: an intent needs two wordings: {lines[0]}")
-        yield Intent(topic.strip(), name.strip(), wordings, near, answer)
+        yield Intent(
+            topic.strip(),
+            name.strip(),
+            wordings,
+            marked["!"],
+            "".join(marked["="]),
+            marked["+"],
+            marked["-"],
+        )
 
 
 def dealt(all_of: Sequence[Intent], parts: int, salt: str = "") -> list[list[Intent]]:
