@@ -31,7 +31,7 @@ def main() -> None:
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure:
             reconfigure(encoding="utf-8", errors="replace")
-    # Before it ends Python would look through all that torch and a model left in memory, for seconds.
+    # Python would end with a search through all that torch and a model left in memory: seconds.
     atexit.register(gc.freeze)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # What one library tells another's developers; a shop owner can do nothing about it.
