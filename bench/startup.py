@@ -46,7 +46,7 @@ def child(base: str) -> None:
         busy.setdefault(name, round(time.process_time(), 2))
 
     stamp("python")
-    from kefu import cli, jobs, plan, settings, workspace
+    from kefu import cli, jobs, plan, settings, weights, workspace
 
     assert cli
     stamp("command_line")
@@ -59,10 +59,12 @@ def child(base: str) -> None:
         jobs.check_faq(faq, said)
         prepared = jobs.prepare(faq, said, plan.probe(), steps=2)
         stamp("planned")
+        if hasattr(weights, "import_libraries"):
+            weights.import_libraries()  # as jobs.train does first; older versions did without
         import torch
 
         assert torch
-        stamp("torch")
+        stamp("libraries")
         from kefu import train
         from kefu.train import opening
         from kefu.weights import loader
