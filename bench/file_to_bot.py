@@ -1,12 +1,14 @@
 """From the file to an examined bot: how long a person waits, and for what.
 
     python bench/file_to_bot.py                                   # sample FAQ, embedded base
+    python bench/file_to_bot.py --apart                           # by two commands
     python bench/file_to_bot.py --pairs 1000 --base FOLDER --exposures 10 --no-eval
     python bench/file_to_bot.py ... --make TOKENIZER_FOLDER       # writes the 7B architecture first
 
-Runs `kefu train` and `kefu eval` as a person does, and reads from the run folder when each part was
-done. With --pairs the FAQ of a made-up shop (bench/growth.py), else the sample. --exposures trains
-each answer so many times, in place of the plan's own number. One JSON line, in seconds.
+Runs `kefu train --eval`, or apart `kefu train` and `kefu eval`, as a person does, and reads from
+the run folder when each part was done. With --pairs the FAQ of a made-up shop (bench/growth.py),
+else the sample. --exposures trains each answer so many times, in place of the plan's own number.
+One JSON line, in seconds; `processor` is the processor time of these commands together.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import sys
 import tempfile
 from pathlib import Path
@@ -38,12 +41,18 @@ def faq(work: Path, pairs: int) -> str:
     return "made.csv"
 
 
+def processor() -> float:
+    """Seconds of processor time of the commands that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def written(path: Path) -> float:
     return path.stat().st_mtime
 
 
-def training(run: Path, begun: float, ended: float) -> dict[str, float]:
-    """The parts of `kefu train`."""
+def training(run: Path, begun: float, ended: float | None) -> dict[str, float]:
+    """The parts of `kefu train`; it has not `ended` where the exam goes on in it."""
     steps = [json.loads(x) for x in (run / "steps.jsonl").read_text().splitlines()]
     last_step = written(run / "steps.jsonl")
     first_step = last_step - (steps[-1]["seconds"] - steps[0]["seconds"])
@@ -53,8 +62,10 @@ def training(run: Path, begun: float, ended: float) -> dict[str, float]:
         "steps": last_step - first_step,
         "adapter_kept": written(run / "run.json") - last_step,
         "threshold": written(run / "calibration.json") - written(run / "run.json"),
-        "train_exits": ended - written(run / "calibration.json"),
     }
+    if ended is None:
+        return {**parts, "train": written(run / "calibration.json") - begun}
+    parts["train_exits"] = ended - written(run / "calibration.json")
     return {**parts, "train": ended - begun}
 
 
@@ -77,6 +88,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=0)
     parser.add_argument("--exposures", type=float)
     parser.add_argument("--no-eval", action="store_true")
+    parser.add_argument("--apart", action="store_true", help="train and eval by a command each")
     said = parser.parse_args()
     base = str(Path(said.base).resolve()) if Path(said.base).is_dir() or said.make else said.base
     if said.make:
@@ -92,18 +104,23 @@ def main() -> None:
         if said.exposures:
             steps = plan["steps"]["value"] * said.exposures / plan["exposures"]["value"]
             more = ["--steps", str(max(1, round(steps)))]
+        together = not said.no_eval and not said.apart
+        more += ["--eval"] if together else []
+        spent = processor()
         begun, ended, _ = command(work, "train", "--name", "bot", *more, *told)
         run = work / "runs" / "bot"
         line: dict[str, Any] = {
             "base": base, "pairs": said.pairs, "device": plan["machine"]["name"],
-            **training(run, begun, ended),
+            **training(run, begun, None if together else ended),
         }  # fmt: skip
         if not said.no_eval:
-            began, finished, _ = command(work, "eval", "bot")
+            began = begun + line["train"] if together else ended
+            finished = ended if together else command(work, "eval", "bot")[1]
             line |= exam(run, began, finished)
             report = json.loads((run / "report.json").read_text(encoding="utf-8"))
             line["questions"] = len(report["verdicts"]) if "verdicts" in report else None
             line["whole"] = finished - begun
+        line["processor"] = processor() - spent
         kept = json.loads((run / "run.json").read_text(encoding="utf-8"))
     line = {k: round(v, 2) if isinstance(v, float) else v for k, v in line.items()}
     line |= {"steps_done": kept["steps"], "planned_seconds": plan["forecast"]["seconds"]}

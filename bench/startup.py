@@ -4,12 +4,14 @@
     python bench/startup.py --base FOLDER       # another base, from local files
     python bench/startup.py --base FOLDER --make TOKENIZER_FOLDER
                                                 # the 7B architecture, random weights written first
+    python bench/startup.py --against SOURCE --turns 3   # in turn with another version's `src`
 
 Trains the sample FAQ by kefu's own plan, as `kefu train` does, for two steps, in a process of its
 own; `import torch` alone in another one before is the control. One JSON line; all in seconds from
 the process's start, but for the control and what has a name in -s_itself. `first_step` is when the
 first step begins: its end, less what the second step took. `processor` has the same in seconds of
-processor time, all cores together, which other work on the machine does not lengthen.
+processor time, all cores together. Beside other work set OMP_WAIT_POLICY=passive: threads that wait
+for each other burn minutes of it otherwise, and say nothing of kefu.
 """
 
 from __future__ import annotations
@@ -44,7 +46,7 @@ def child(base: str) -> None:
         busy.setdefault(name, round(time.process_time(), 2))
 
     stamp("python")
-    from kefu import cli, jobs, plan, settings, workspace
+    from kefu import cli, jobs, plan, settings, weights, workspace
 
     assert cli
     stamp("command_line")
@@ -57,10 +59,12 @@ def child(base: str) -> None:
         jobs.check_faq(faq, said)
         prepared = jobs.prepare(faq, said, plan.probe(), steps=2)
         stamp("planned")
+        if hasattr(weights, "import_libraries"):
+            weights.import_libraries()  # as jobs.train does first; older versions did without
         import torch
 
         assert torch
-        stamp("torch")
+        stamp("libraries")
         from kefu import train
         from kefu.train import opening
         from kefu.weights import loader
@@ -109,12 +113,13 @@ def timed(work: Any, name: str, into: dict[str, float]) -> Any:
     return wrapped
 
 
-def fresh(words: list[str]) -> tuple[float, str]:
-    """A process of its own: seconds and what it printed."""
+def fresh(words: list[str], source: Path | None = None) -> tuple[float, str]:
+    """A process of its own, with the kefu in `source`: seconds and what it printed."""
     begun = time.time()
+    more = {"PYTHONPATH": str(source.resolve())} if source else {}
     done = subprocess.run(
         words,
-        env={**os.environ, STARTED: str(begun), "TOKENIZERS_PARALLELISM": "false"},
+        env={**os.environ, STARTED: str(begun), "TOKENIZERS_PARALLELISM": "false", **more},
         capture_output=True,
         text=True,
     )
@@ -128,6 +133,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--base", default="gemma-3-270m")
     parser.add_argument("--make", type=Path, metavar="TOKENIZER_FOLDER")
+    parser.add_argument("--against", type=Path, metavar="SOURCE")
+    parser.add_argument("--turns", type=int, default=1)
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     said = parser.parse_args()
     if said.child:
@@ -139,13 +146,15 @@ def main() -> None:
         build(Path(said.base), said.make)
     else:
         fresh([sys.executable, "-c", f"from kefu.weights import load; load({said.base!r})"])
-    control, _ = fresh([sys.executable, "-c", "import torch"])
-    _, text = fresh([sys.executable, __file__, "--child", "--base", said.base])
-    line = json.loads(text.strip().splitlines()[-1])
-    line["import_torch_alone"] = round(control, 2)
-    line["beyond_torch"] = round(line["first_step"] - control, 2)
-    line["load_average"] = [round(x, 1) for x in os.getloadavg()]
-    print(json.dumps(line), flush=True)
+    for _ in range(said.turns):
+        for source in [None, said.against] if said.against else [None]:
+            control, _ = fresh([sys.executable, "-c", "import torch"])
+            _, text = fresh([sys.executable, __file__, "--child", "--base", said.base], source)
+            line = json.loads(text.strip().splitlines()[-1])
+            line["import_torch_alone"] = round(control, 2)
+            line["beyond_torch"] = round(line["first_step"] - control, 2)
+            line["load_average"] = [round(x, 1) for x in os.getloadavg()]
+            print(json.dumps({"source": str(source or "this"), **line}), flush=True)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -387,6 +388,24 @@ def test_eval_compare_and_release_follow_each_other(at_shop: Kefu, shop: Path) -
     # A bot of four steps knows next to nothing: what must pass is wrong, so it stays in.
     refused(at_shop("release", "first"), "first is not released", "must pass")
     assert not (shop / "releases.jsonl").exists()
+
+
+@pytest.mark.slow
+def test_training_goes_on_to_the_exam_in_one_command(kefu: Kefu, tmp_path: Path) -> None:
+    shop = tmp_path / "shop"
+    base = tiny.base(tmp_path / "base", "qwen3")
+    assert kefu("init", str(shop)).code == 0
+    short = ("--base", str(base), "--precision", "fp32", "--steps", "4", "--wordings", "0")
+    done = kefu("-C", str(shop), "train", *short, "--name", "first", "--eval", "--json")
+    assert done.code == 0, done.err
+    told = json.loads(done.out)
+    assert told["report"]["run"].startswith("first") and told["threshold"] > 0
+    marked = [[v["mark"] for v in told["report"]["verdicts"]]]
+    shutil.rmtree(shop / "runs" / "first" / "exam")
+    again = json.loads(kefu("-C", str(shop), "eval", "first", "--json").out)
+    marked.append([v["mark"] for v in again["verdicts"]])
+    assert marked[0] == marked[1]
+    assert "--all-wordings" in kefu("train", "--eval", "--all-wordings").err
 
 
 @pytest.mark.slow

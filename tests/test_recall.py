@@ -5,7 +5,9 @@ import sys
 
 import pytest
 
-from kefu.recall import Index, normalise
+from kefu.intents import intents
+from kefu.recall import Index, Tfidf, normalise
+from kefu.recall.text import terms
 from kefu.records import Faq, Origin, Pair
 
 
@@ -71,6 +73,23 @@ def test_both_spellings_of_taiwan_are_one() -> None:
     assert normalise("臺北後台　Ａ１") == normalise("台北后臺 a1")
 
 
-def test_importing_the_room_does_not_import_sklearn() -> None:
-    code = "import sys, kefu.recall; sys.exit('sklearn' in sys.modules or 'opencc' in sys.modules)"
+@pytest.mark.slow
+def test_vectors_are_those_of_scikit_learn_in_every_bit() -> None:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    texts = ["", "？", *(wording for intent in intents()[:300] for wording in intent.wordings)]
+    theirs = TfidfVectorizer(analyzer=lambda text: list(terms(text))).fit(texts[::2])
+    found, due = Tfidf(terms, texts[::2]).vectors(texts), theirs.transform(texts)
+    assert found.shape == due.shape
+    for part in ("indptr", "indices", "data"):
+        assert (getattr(found, part) == getattr(due, part)).all()
+
+
+def test_importing_the_room_imports_nothing_heavy_and_searching_no_sklearn() -> None:
+    code = (
+        "import sys; from kefu.recall import Index; from kefu.records import Origin, Pair\n"
+        "assert not {'scipy', 'numpy', 'opencc'} & set(sys.modules)\n"
+        "assert Index([Pair('運費多少？', '免運。', Origin('shop.csv', 1))]).search('運費', 1)\n"
+        "assert 'scipy' in sys.modules and 'sklearn' not in sys.modules"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -228,3 +230,15 @@ def test_a_kept_tokenizer_is_the_same_and_is_not_read_once_more(
     assert kept.added_tokens_decoder == tokenizer.added_tokens_decoder
     assert kept.chat_template == tokenizer.chat_template
     assert kept.special_tokens_map == tokenizer.special_tokens_map
+
+
+def test_libraries_come_without_torchs_compiler_and_leave_python_as_it_was() -> None:
+    code = (
+        "import gc, os, sys; from kefu.weights import import_libraries\n"
+        "import_libraries()\n"
+        "assert gc.isenabled() and 'TORCHDYNAMO_DISABLE' not in os.environ\n"
+        "import kefu.train, kefu.bot, peft, bitsandbytes\n"
+        "assert 'torch._inductor.compile_fx' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -5,6 +5,8 @@ Only `main` exits. Nothing here imports torch; the commands that need it do so w
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import sys
 import warnings
@@ -29,6 +31,8 @@ def main() -> None:
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure:
             reconfigure(encoding="utf-8", errors="replace")
+    # Python would end with a search through all that torch and a model left in memory: seconds.
+    atexit.register(gc.freeze)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # What one library tells another's developers; a shop owner can do nothing about it.
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers|peft|trl")

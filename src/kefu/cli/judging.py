@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from .. import show
-from ..records import MODES, Mode
-from ..workspace import Workspace, dump
+from ..records import MODES, Mode, Report
+from ..workspace import RunFolder, Workspace, dump
 from .base import EXAMPLES, Asked, as_json, cli, emit, ray_option, with_faq
 
 
@@ -67,32 +67,43 @@ def evaluate(
     json_: bool,
 ) -> None:
     """Examine a run and its controls on wordings that were never trained."""
-    from .. import jobs, releases
-    from ..score import pictures
-
     folder = workspace.run(run)
+    work: Any = None
+    if ray is not None:
+        from .. import scale
+
+        work = partial(scale.evaluate, address=ray)
+    report = examined(workspace, folder, work, exam=exam_, mode=mode, controls=controls)
+    if json_:
+        return emit(dump(report))
+    tell_report(folder, report, language)
+    return None
+
+
+def examined(workspace: Workspace, folder: RunFolder, work: Any = None, **said: Any) -> Report:
+    """A run's report, beside the release that is out. `work` examines in place of
+    `jobs.evaluate`, and gets `said`."""
+    from .. import jobs, releases
+
     placed = releases.current(workspace)
     previous = workspace.run(placed.run) if placed else None
     with show.counting("examined") as tell:
-        work: Any = jobs.evaluate
-        if ray is not None:
-            from .. import scale
-
-            work = partial(scale.evaluate, address=ray)
-        report = work(
+        made: Report = (work or jobs.evaluate)(
             folder,
-            exam=exam_,
-            mode=mode,
-            controls=controls,
             previous=previous,
             embedder=workspace.settings().embedder,
             on_verdict=lambda who, verdict, done, of: tell(done, of),
+            **said,
         )
-    if json_:
-        return emit(dump(report))
+    return made
+
+
+def tell_report(folder: RunFolder, report: Report, language: Any = "en") -> None:
+    """The report as text, and where its page lies."""
+    from ..score import pictures
+
     show.say(pictures.as_text(report, language))
     show.say(f"{folder.file('report.html')}")
-    return None
 
 
 @cli.command(epilog=EXAMPLES + "kefu advise first")

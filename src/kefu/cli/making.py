@@ -9,7 +9,7 @@ import click
 
 from .. import show
 from ..workspace import dump
-from . import scaling
+from . import judging, scaling
 from .base import EXAMPLES, Asked, as_json, cli, emit, ray_option, with_faq
 
 
@@ -124,6 +124,9 @@ def reword(
     "--all-wordings", is_flag=True, help="Train on every wording, for an exam of your own."
 )
 @click.option(
+    "--eval", "eval_", is_flag=True, help="Examine it at once, as `kefu eval` does, loaded once."
+)
+@click.option(
     "--gpus", type=click.IntRange(1), help="Train on so many GPUs of this machine at once."
 )
 @click.option(
@@ -148,6 +151,7 @@ def train(
     steps: int | None,
     wordings: int | None,
     all_wordings: bool,
+    eval_: bool,
     gpus: int | None,
     shard: bool | None,
     matrix: Path | None,
@@ -160,6 +164,8 @@ def train(
 
     if again is not None and (resume or wordings is not None or steps is not None):
         raise click.UsageError("--again goes without --resume, --wordings and --steps.")
+    if eval_ and (matrix is not None or all_wordings):
+        raise click.UsageError("--eval goes without --matrix and --all-wordings.")
     if matrix is not None:
         return scaling.matrix(asked, matrix, steps, wordings, ray, json_)
     if ray is not None:
@@ -218,8 +224,14 @@ def train(
         bar.close()
     folder = asked.workspace.run(run.name)
     bot = jobs.settle(folder, asked.settings.max_false_answers)
+    if not json_:
+        show.trained(run, jobs.loss_curve(folder))
+    report = judging.examined(asked.workspace, folder, bot=bot) if eval_ else None
     if json_:
-        return emit({**dump(run), "threshold": bot.calibration.threshold})
-    show.trained(run, jobs.loss_curve(folder))
+        told = {**dump(run), "threshold": bot.calibration.threshold}
+        return emit({**told, "report": dump(report)} if report else told)
+    if report:
+        judging.tell_report(folder, report)
+        return None
     show.say(f'Next: `kefu ask "QUESTION"`, or examine it: `kefu eval {run.name}`.')
     return None

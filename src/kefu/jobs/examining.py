@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from .. import exam as exams
 from ..records import ExamQuestion, Faq, Mode, Pair, Reply, Report, Verdict, trained_part
+from ..weights import import_libraries, sentence_encoder
 from ..workspace import RunFolder, read_json, write_json, write_text
 from .edited import renewed, stale_rows
 
@@ -56,10 +57,10 @@ def evaluate(
     `bot` is the run's bot where the caller has it open already; `embedder` a sentence-transformers
     model for one control more. `spread` may let others answer for the bot, by `answered_by`.
     """
+    import_libraries()
     from ..bot import Bot
     from ..recall import Index, MeaningIndex
     from ..score import Marker, examine, pictures, report
-    from ..weights import sentence_encoder
 
     faq = folder.faq()
     rows = folder.examples()

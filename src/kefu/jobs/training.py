@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from .. import exam as exams
 from ..records import Plan, Run, Split, Step
+from ..weights import import_libraries
 from ..workspace import RunFolder, Workspace, discard, write_json
 from .preparing import Prepared
 
@@ -28,6 +29,7 @@ def train(
     on_start: Callable[[int, int], None] = lambda trainable, total: None,
 ) -> Run:
     """A new run: its folder, and the adapter in it. `settle` makes it ready to answer."""
+    import_libraries()
     from .. import train as trainer
 
     folder = workspace.create(name, prepared.plan.recipe.value)
@@ -66,6 +68,7 @@ def resume(
     on_start: Callable[[int, int], None] = lambda trainable, total: None,
 ) -> Run:
     """Goes on with a run that was stopped, from its last checkpoint, by its own plan and rows."""
+    import_libraries()
     from .. import train as trainer
 
     folder = workspace.run(name)
@@ -117,6 +120,7 @@ def settle(folder: RunFolder, allowed: float) -> Bot:
 
     Raises RunError where the bot does not know what the run was trained on.
     """
+    import_libraries()
     from .. import train as trainer
     from ..bot import Bot, calibrate
 
@@ -145,6 +149,7 @@ def joined() -> bool:
     """
     if not launched() or os.environ.get("RANK", "0") == "0":
         return False
+    import_libraries()
     from .. import train as trainer
 
     trainer.join()

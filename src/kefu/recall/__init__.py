@@ -7,5 +7,6 @@
 from .index import Hit, Index
 from .meaning import MeaningIndex
 from .text import normalise
+from .tfidf import Tfidf
 
-__all__ = ["Hit", "Index", "MeaningIndex", "normalise"]
+__all__ = ["Hit", "Index", "MeaningIndex", "Tfidf", "normalise"]

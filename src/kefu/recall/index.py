@@ -12,6 +12,7 @@ from typing import Any
 
 from ..records import Faq, Pair
 from .text import terms
+from .tfidf import Tfidf
 
 ANSWER_WEIGHT = 1.0
 """How much likeness to the answer counts beside likeness to the wording (1). See
@@ -46,23 +47,17 @@ class Index:
         self._weight = answer_weight
         self._texts = [text for pair in self.pairs for text in pair.phrasings]
         self._owner = [i for i, pair in enumerate(self.pairs) for _ in pair.phrasings]
-        self._vectorizer: Any = None
+        self._tfidf: Tfidf | None = None
         self._phrasings: Any = None
         self._answers: Any = None
         if any(True for text in self._texts for _ in terms(text)):
             self._fit()
 
     def _fit(self) -> None:
-        from sklearn.feature_extraction.text import TfidfVectorizer  # late: one second
-
-        answers = [pair.answer for pair in self.pairs]
-        self._vectorizer = TfidfVectorizer(analyzer=lambda text: list(terms(text)))
-        if self._weight:
-            self._vectorizer.fit(self._texts + answers)
-            self._answers = self._vectorizer.transform(answers)
-        else:
-            self._vectorizer.fit(self._texts)
-        self._phrasings = self._vectorizer.transform(self._texts)
+        answers = [pair.answer for pair in self.pairs] if self._weight else []
+        self._tfidf = Tfidf(terms, self._texts + answers)
+        self._answers = self._tfidf.vectors(answers) if self._weight else None
+        self._phrasings = self._tfidf.vectors(self._texts)
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -77,11 +72,11 @@ class Index:
         """`search` for many questions in one go; one tuple a question, in their order. Without
         `itself` the phrasings that are the very question do not count: what it finds as a new one.
         """
-        if self._vectorizer is None or not questions:
+        if self._tfidf is None or not questions:
             return [() for _ in questions]
         found: list[tuple[Hit, ...]] = []
         for start in range(0, len(questions), 256):  # bounds the dense block of likenesses
-            asked = self._vectorizer.transform(questions[start : start + 256])
+            asked = self._tfidf.vectors(questions[start : start + 256])
             by_text = (asked @ self._phrasings.T).toarray()
             by_answer = (asked @ self._answers.T).toarray() if self._weight else None
             for row, likeness in enumerate(by_text):

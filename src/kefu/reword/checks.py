@@ -13,7 +13,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
-from ..recall import Index, normalise
+from ..recall import Index, Tfidf, normalise
 from ..records import Faq, Pair
 
 MARGIN = 0.02
@@ -162,7 +162,6 @@ class _Quick:
 
     def __init__(self, pairs: Sequence[Pair]) -> None:
         import numpy
-        from sklearn.feature_extraction.text import TfidfVectorizer  # late: one second
 
         self._numpy: Any = numpy
         texts = [text for pair in pairs for text in pair.phrasings]
@@ -171,17 +170,17 @@ class _Quick:
         same = [answers.setdefault(pair.answer, i) for i, pair in enumerate(pairs)]
         self._group = numpy.array([same[i] for i in owner])
         self._same = same
-        self._vectorizer = TfidfVectorizer(analyzer=_grams)
-        self._phrasings = self._vectorizer.fit_transform(texts).T if any(map(key, texts)) else None
+        self._tfidf = Tfidf(_grams, texts) if any(map(key, texts)) else None
+        self._phrasings = self._tfidf.vectors(texts).T if self._tfidf else None
 
     def compare(self, wordings: Sequence[tuple[int, str, bool]]) -> list[tuple[float, float]]:
-        if self._phrasings is None:
+        if self._tfidf is None:
             return [(0.0, 0.0)] * len(wordings)
         numpy = self._numpy
         found: list[tuple[float, float]] = []
         for start in range(0, len(wordings), 256):  # bounds the dense block of likenesses
             part = wordings[start : start + 256]
-            asked = self._vectorizer.transform([text for _, text, _ in part])
+            asked = self._tfidf.vectors([text for _, text, _ in part])
             likeness = (asked @ self._phrasings).toarray()
             mine = numpy.array([self._same[i] for i, _, _ in part])[:, None] == self._group
             own = numpy.where(mine, likeness, 0.0).max(axis=1)

@@ -31,7 +31,7 @@ PRELOADED = [
     "peft",
     "transformers.models.auto.modeling_auto",
     "transformers.modeling_utils",
-    "sklearn.feature_extraction.text",
+    "scipy.sparse",
 ]
 """What every child imports, slowly."""
 

@@ -120,17 +120,12 @@ class Likely:
         """From the label ids of all rows and hidden states (n, d) of some labelled places."""
         keep = torch.zeros(weight.shape[0], dtype=torch.bool)
         keep[torch.as_tensor(sorted(set(labels)))] = True
-        held = []
         with torch.inference_mode():
             for start in range(0, hidden.shape[0], CHUNK):
                 logits = (hidden[start : start + CHUNK].to(weight.dtype) @ weight.T).float()
                 keep[logits.topk(self.BEST).indices.flatten()] = True
-                held.append((logits, torch.logsumexp(logits, -1)))
             self.tokens = keep.nonzero().squeeze(-1)
-            inside = [torch.logsumexp(z[:, self.tokens], -1) - norm for z, norm in held]
         self.weight = weight[self.tokens].clone()
-        self.held = float(torch.cat(inside).exp().mean())
-        """The share of probability inside, before training, mean over the places."""
 
     def labels(self, labels: torch.Tensor) -> torch.Tensor:
         """Labels as numbers within the part."""

@@ -12,6 +12,7 @@ from . import warm
 from .adapters import WEIGHTS, Adapter, Adapters
 from .embedded import cache_folder, to_stderr
 from .head import frozen_head
+from .libraries import import_libraries
 from .loader import Loaded, load, load_tokenizer, local_counter, tokenizer_of
 from .saving import save_tokenizer
 from .sentences import sentence_encoder
@@ -42,6 +43,7 @@ __all__ = [
     "cache_folder",
     "frozen_head",
     "gguf_head",
+    "import_libraries",
     "last_states",
     "layers_of",
     "load",

@@ -20,6 +20,7 @@ from ..plan.bases import Base, offline, resolve
 from ..records import Precision
 from .adapters import WEIGHTS, damaged
 from .embedded import Say, converted, folder_of, to_stderr
+from .libraries import import_libraries, uncollected
 from .qwen1 import as_qwen2, downloaded, is_qwen1, mapped_folder
 from .sliced import device_map, not_dispatched
 
@@ -87,6 +88,7 @@ def load(
     Raises BaseError when the base does not exist, cannot be reached or does not fit, RunError when
     the adapter is not there. Only safetensors are read, of either.
     """
+    import_libraries()
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -131,6 +133,7 @@ def load(
     return Loaded(model, tokenizer, device, place)
 
 
+@uncollected()
 def tokenizer_of(
     name: str, adapter: Path | None, *, trust_remote_code: bool = False, say: Say = to_stderr
 ) -> Any:
