@@ -1,4 +1,5 @@
-"""A run that began warm compares questions as its adapter began, and answers as it has learned."""
+"""A run that began warm compares questions as its adapter began, reads them after rows by the
+cross-encoder's, and answers as it has learned."""
 
 from __future__ import annotations
 
@@ -28,18 +29,20 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunFolder, Pat
     base = tiny.base(root / "base", "llama")
     run = tiny.run(root / "shop-1", base)
     torch.manual_seed(7)
-    begun = {}
-    for key, value in load_file(str(run.adapter / "adapter_model.safetensors")).items():
-        part = value[:2] if ".lora_A." in key else value[:, :2]
-        begun[key] = 0.2 * torch.randn(part.shape)
-    save_file(begun, str(root / "known.safetensors"))
+    own = load_file(str(run.adapter / "adapter_model.safetensors"))
+    for name in ("known", "known-cross"):
+        begun = {}
+        for key, value in own.items():
+            part = value[:2] if ".lora_A." in key else value[:, :2]
+            begun[key] = 0.2 * torch.randn(part.shape)
+        save_file(begun, str(root / f"{name}.safetensors"))
     return base, run, root / "known.safetensors"
 
 
 @pytest.fixture
 def run(made: tuple[Path, RunFolder, Path], monkeypatch: pytest.MonkeyPatch) -> RunFolder:
     _, run, known = made
-    monkeypatch.setattr(warm, "_file", lambda name: known)
+    monkeypatch.setattr(warm, "_file", lambda name: known.with_name(f"{name}.safetensors"))
     began(run, "known", warm.digest("known"))
     return run
 
@@ -51,8 +54,8 @@ def began(run: RunFolder, name: str, noted: str) -> None:
     write_text(run.file("versions.json"), json.dumps({"warm_sha256": noted}))
 
 
-def beginning(base: Path, known: Path) -> Any:
-    """The base's states with the first adapter alone, by PEFT itself."""
+def beginning(base: Path, known: Path, asked: Any = ASKED) -> Any:
+    """The base's states with one of kefu's adapters alone, by PEFT itself."""
     from peft import LoraConfig, get_peft_model, set_peft_model_state_dict
     from transformers import AutoModelForCausalLM
 
@@ -63,8 +66,14 @@ def beginning(base: Path, known: Path) -> Any:
     set_peft_model_state_dict(model, load_file(str(known)))
     decoder = model.get_base_model().get_decoder()
     with torch.no_grad():
-        found = [decoder(torch.tensor([ids])).last_hidden_state[0, -1] for ids in ASKED]
+        found = [decoder(torch.tensor([ids])).last_hidden_state[0, -1] for ids in asked]
     return torch.stack(found)
+
+
+def crossed(engine: Any) -> torch.Tensor:
+    """The states after the first sequence with each of the others."""
+    found: torch.Tensor = engine.crossed([ASKED[0]] * 2, ASKED[1:])
+    return found
 
 
 def test_questions_are_read_as_the_adapter_began_and_answered_as_it_is(
@@ -75,6 +84,11 @@ def test_questions_are_read_as_the_adapter_began_and_answered_as_it_is(
     assert torch.allclose(bot.engine.reading(ASKED), beginning(made[0], made[2]), atol=1e-4)
     assert torch.equal(bot.engine.hidden(ASKED), before)  # its own values are back
     assert not torch.allclose(before, bot.engine.reading(ASKED), atol=0.05)
+    due = beginning(
+        made[0], made[2].with_name("known-cross.safetensors"), [ASKED[0] + x for x in ASKED[1:]]
+    )
+    assert torch.allclose(crossed(bot.engine), due, atol=0.01)
+    assert torch.equal(bot.engine.hidden(ASKED), before)
 
 
 def test_a_training_goes_on_with_its_own_values_after_it_was_looked_at(run: RunFolder) -> None:
@@ -112,6 +126,7 @@ def test_a_merged_model_reads_as_its_run(run: RunFolder, tmp_path: Path) -> None
     merged, own = Bot.open(run, merged=tmp_path / "merged"), Bot.open(run)
     assert torch.allclose(merged.engine.reading(ASKED), own.engine.reading(ASKED), atol=1e-4)
     assert torch.allclose(merged.engine.hidden(ASKED), own.engine.hidden(ASKED), atol=0.05)
+    assert torch.allclose(crossed(merged.engine), crossed(own.engine), atol=1e-4)
 
 
 @pytest.mark.skipif(not here(), reason="needs llama.cpp: the package xllamacpp")
@@ -135,6 +150,7 @@ def test_llama_cpp_reads_as_the_run_and_answers_as_the_run(
         for found, due in (
             (model.reading(ASKED), bot.engine.reading(ASKED)),
             (model.hidden(ASKED), bot.engine.hidden(ASKED)),
+            (crossed(model), crossed(bot.engine)),
         ):
             assert torch.nn.functional.cosine_similarity(found, due).min() > 0.999
         apart = torch.nn.functional.cosine_similarity(model.reading(ASKED), model.hidden(ASKED))

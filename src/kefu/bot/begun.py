@@ -29,3 +29,9 @@ def warm_of(folder: RunFolder) -> Warm | None:
             f"Train anew: `kefu train --again {folder.name}`.",
         )
     return Warm(name)
+
+
+def cross_of(folder: RunFolder) -> str:
+    """SHA-256 of the adapter by which the run's bot reads questions after rows; empty for none."""
+    name = folder.plan().warm.value
+    return warm.digest(warm.cross(name)) if warm.has_cross(name) else ""

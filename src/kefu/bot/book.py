@@ -117,7 +117,7 @@ class _Kept:
 
     def __init__(self, engine: Model, kept: dict[Key, torch.Tensor]) -> None:
         self.device, self.context = engine.device, engine.context
-        self.logits, self.write = engine.logits, engine.write
+        self.logits, self.write, self.crossed = engine.logits, engine.write, engine.crossed
         self._engine, self._kept = engine, kept
 
     def hidden(self, sequences: Sequence[Sequence[int]]) -> torch.Tensor:
@@ -165,7 +165,7 @@ class Reader(Weigher):
     def _shown(
         self, question: str, history: Sequence[Turn], evidence: torch.Tensor
     ) -> tuple[list[int], list[int]]:
-        total = torch.tensor(self.weights[1:]) @ evidence[:, :-1]
+        total = torch.tensor(self.weights[1 : 1 + len(evidence)]) @ evidence[:, :-1]
         likely = total.topk(min(self.shown, self.answers)).indices.tolist()
         ids, _ = self.prompt.fit(question, history, self.room, [self.rows[n] for n in likely])
         return likely, ids if len(ids) <= self.room else self.prompt.shortened(question, self.room)

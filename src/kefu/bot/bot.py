@@ -20,8 +20,8 @@ from .begun import warm_of
 from .book import Book, Reader
 from .engine import Engine, Model
 from .generate import MOST, generate, generate_all
-from .known import bare, weigher
-from .weighing import WITNESSES, Asked, Told, Weighed, Weigher
+from .known import bare, weigher, weights_of
+from .weighing import Asked, Told, Weighed, Weigher
 from .years import of_another_year
 
 BATCH = 32
@@ -203,7 +203,7 @@ class Bot:
     @property
     def weights(self) -> tuple[float, ...]:
         """Of the witnesses."""
-        return Reader.weights if self.book else WITNESSES
+        return weights_of(self)
 
     @property
     def longest_answer(self) -> int:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from ..errors import RunError
 from ..records import Example
 from ..workspace import RunFolder, write_json
+from .begun import cross_of
 from .weighing import WITNESSES
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ class Calibration:
     """(threshold, share of questions answered, share of those answered wrongly)."""
     witnesses: tuple[float, ...] = ()
     """How the evidence was weighed: a threshold is worth nothing for evidence weighed otherwise."""
+    cross: str = ""
+    """SHA-256 of the cross-encoder's adapter, where one is among the witnesses."""
 
     def confidence(self, features: Sequence[float]) -> float:
         """The probability, 0 to 1, that the best answer is right."""
@@ -65,7 +68,8 @@ def calibrate(bot: Bot, held_out: Sequence[Example], allowed: float) -> Calibrat
     tolerates. Confidences are cross-fitted, so that no question judges itself.
     """
     made = fit(list(bot.evidence(held_out)), allowed)
-    made = replace(made, witnesses=bot.weights if made.weights else ())
+    if made.weights:
+        made = replace(made, witnesses=bot.weights, cross=cross_of(bot.folder))
     bot.calibration = made
     write_json(bot.folder.file(FILE), made, Calibration)
     return made
@@ -82,7 +86,7 @@ def load(folder: RunFolder, witnesses: tuple[float, ...] = WITNESSES) -> Calibra
     if not path.is_file():
         return Calibration()
     found = read_json(path, Calibration)
-    if found.weights and found.witnesses != witnesses:
+    if found.weights and (found.witnesses != witnesses or found.cross != cross_of(folder)):
         raise RunError(
             f"The threshold in {path} was set by another version of kefu, "
             "which weighed the evidence otherwise.",

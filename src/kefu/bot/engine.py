@@ -13,6 +13,7 @@ import torch
 
 from ..prompt import Prompt
 from ..weights import Warm, frozen_head, last_states
+from .prefixes import Prefixes
 
 SLICE = 4096
 """Tokens of the vocabulary whose logits a processor makes at once: they stay in its cache."""
@@ -35,6 +36,13 @@ class Model(Protocol):
     def reading(self, sequences: Sequence[Sequence[int]]) -> torch.Tensor:
         """The states by which questions are compared, (n, d) in float32: as the run's adapter
         began where it began warm, else as `hidden`."""
+        ...
+
+    def crossed(
+        self, openings: Sequence[Sequence[int]], closings: Sequence[Sequence[int]]
+    ) -> torch.Tensor:
+        """The states after each opening with its closing, (n, d) in float32, by the
+        cross-encoder's adapter. Openings are read once."""
         ...
 
     def logits(self, hidden: torch.Tensor, tokens: Sequence[int]) -> torch.Tensor:
@@ -60,6 +68,7 @@ class Engine:
         self.model = model
         self.device = device
         self.warm, self.reader = warm, reader
+        self._prefixes = Prefixes()
         self.inner = model.get_base_model() if hasattr(model, "get_base_model") else model
         found = frozen_head(self.inner)
         self.head: Any = found[0] if found else None
@@ -82,6 +91,16 @@ class Engine:
             return self.reader.reading(sequences)
         with self.warm.on(self.model) if self.warm else nullcontext():
             return self.hidden(sequences)
+
+    def crossed(
+        self, openings: Sequence[Sequence[int]], closings: Sequence[Sequence[int]]
+    ) -> torch.Tensor:
+        """The states after each opening with its closing, (n, d) in float32."""
+        if self.reader is not None:
+            return self.reader.crossed(openings, closings)
+        assert self.warm is not None and self.warm.cross is not None
+        with self.warm.cross.on(self.model):
+            return self._prefixes.states(self.inner, openings, closings, self.device)
 
     @torch.inference_mode()
     def logits(self, hidden: torch.Tensor, tokens: Sequence[int]) -> torch.Tensor:

@@ -10,13 +10,15 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ..recall import Index, normalise
-from ..records import Example, Faq, trained_part
+from ..records import Example, Faq, Pair, trained_part
+from ..weights.warm import has_cross
 from ..workspace import RunFolder
 from .book import Book, Reader
+from .cross_encoder import CrossEncoder
 from .generate import MOST
 from .memory import Memory
 from .trie import build
-from .weighing import Weigher
+from .weighing import CROSS, Weigher
 
 if TYPE_CHECKING:
     from .bot import Bot
@@ -44,11 +46,28 @@ def weigher(bot: Bot) -> tuple[Weigher, dict[str, int]]:
     pairs = trained_part(Faq(bot.pairs, ()), rows).pairs
     numbers = [number[pair.answer] for pair in pairs]
     kind = Reader if book else Weigher
-    made = kind(bot.engine, build(answers), memory, own, said, Index(pairs), numbers, away)
+    read = cross(bot, pairs)
+    made = kind(bot.engine, build(answers), memory, own, said, Index(pairs), numbers, away, read)
     if isinstance(made, Reader) and book:
         shown = [(bot.source(n), text) for n, text in enumerate(bot.answers)]
         made.read_with(bot.prompt, shown, book.shown, bot.engine.context - MOST)
     return made, by_heart(rows, number)
+
+
+def weights_of(bot: Bot) -> tuple[float, ...]:
+    """The weights of the witnesses that the bot has."""
+    weights = Reader.weights if bot.book else Weigher.weights
+    return (*weights, CROSS) if has_cross(bot.plan.warm.value) else weights
+
+
+def cross(bot: Bot, pairs: Sequence[Pair]) -> CrossEncoder | None:
+    """Reads questions after rows, which have the wordings of `pairs`. None where the base has no
+    adapter for it."""
+    name = bot.plan.warm.value
+    if not has_cross(name):
+        return None
+    rows = {pair.answer: pair for pair in reversed(pairs)}
+    return CrossEncoder(bot.prompt.tokenizer, name, [rows[text] for text in bot.answers])
 
 
 def wordings(folder: RunFolder, book: Book | None, number: Mapping[str, int]) -> list[Example]:

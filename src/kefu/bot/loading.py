@@ -68,6 +68,13 @@ class Loading:
                 file.with_suffix(".part").replace(file)
         return states
 
+    def crossed(
+        self, openings: Sequence[Sequence[int]], closings: Sequence[Sequence[int]]
+    ) -> torch.Tensor:
+        """As the model's; (n, d) in float32."""
+        with self._use():
+            return self._model.crossed(openings, closings)
+
     def logits(self, hidden: torch.Tensor, tokens: Sequence[int]) -> torch.Tensor:
         """As the model's."""
         with self._use():

@@ -1,10 +1,11 @@
-"""Which answer a question asks for: four witnesses, weighed.
+"""Which answer a question asks for: four or five witnesses, weighed.
 
 The model's own choice over the trie of answers, the nearest trained wordings in its hidden
 states, the nearest answers there, and the letters that question and FAQ have in common. States are
 those of the adapter that the run began from, where it began warm (begun.py). Each witness alone
 errs on other questions (LOG.md has the figures), so their evidence is added as logarithms of
-shares.
+shares. The first few answers are then read with the question, where the base has a cross-encoder:
+only this witness looks at what an answer says.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import torch
 from ..recall import Index
 from ..records import Turn
 from .choose import Chosen, choose
+from .cross_encoder import READ, CrossEncoder
 from .engine import Model
 from .memory import SHARPNESS, Memory
 from .trie import Node
@@ -27,6 +29,8 @@ TRIE, STATES, ANSWERS, LETTERS = 0.1, 1.0, 0.75, 12.0
 Asked = tuple[str, Sequence[Turn]]
 """A question with the turns before it."""
 WITNESSES = (TRIE, STATES, ANSWERS, LETTERS)
+CROSS = 1.0
+"""Of the cross-encoder, whose number is a logarithm of odds as it comes."""
 LEAST = 1e-4
 """The smallest share that a witness gives an answer: none can veto alone."""
 TOP = 4
@@ -63,8 +67,9 @@ class Told:
     """What the witnesses say of one question."""
 
     evidence: torch.Tensor
-    """(4, answers + 1), the hand-over last: trie, states and answers as logarithms of shares,
-    letters as a likeness of 0 to 1; in the order of WITNESSES."""
+    """(4 or 5, answers + 1), the hand-over last: trie, states and answers as logarithms of shares,
+    letters as a likeness of 0 to 1; in the order of WITNESSES. With a cross-encoder its logits:
+    what was not read has the least of those that were, and the hand-over 0."""
     states: torch.Tensor
     """(answers + 1): likeness to the nearest trained wording, -1 to 1, in the run's own states."""
     asked: int
@@ -74,6 +79,11 @@ class Told:
 FEATURES = ("share", "hand_over", "state_margin", "state_hand_over")
 """How far ahead the best answer and the hand-over are in all, and the best in the run's own states:
 what is to be handed over only the run has learned."""
+READ_FEATURES = ("cross", "cross_margin", "hand_over_nearer")
+"""The same with a cross-encoder: its number for the best answer, how far ahead of the others that
+is, and by how much a question that is to be handed over lies nearer in the run's own states, if it
+does. How near the trained wordings lie says too much of held-out ones, which are like them, and the
+confidence of what customers ask was too low by it (LOG.md)."""
 
 
 class Weigher:
@@ -82,7 +92,7 @@ class Weigher:
     `memory` holds the trained wordings and `said` the answers as they are read, `own` the wordings
     in the run's own states, or is `memory` itself. `owners` gives for each row of the FAQ's index
     the number of its answer (rows with the same answer share one); `answers` is the number of
-    different answers, the hand-over not counted.
+    different answers, the hand-over not counted. `cross` reads the likeliest answers.
     """
 
     weights: tuple[float, ...] = WITNESSES
@@ -97,11 +107,15 @@ class Weigher:
         index: Index,
         owners: Sequence[int],
         answers: int,
+        cross: CrossEncoder | None = None,
     ) -> None:
         self.engine, self.root, self.index = engine, root, index
         self.memory, self.own, self.said = memory, own, said
         self.owners = list(owners)
         self.answers = answers
+        self.cross = cross
+        if cross is not None:
+            self.weights = (*type(self).weights, CROSS)
 
     @property
     def bytes(self) -> int:
@@ -117,12 +131,33 @@ class Weigher:
         """What each witness says of each question, before it is weighed."""
         known = list(self.known(asked, prompts))
         chosen = self.chosen(asked, prompts, known)
-        for leaves, (others, states) in zip(chosen, known, strict=True):
+        found = []
+        for leaves, (others, _) in zip(chosen, known, strict=True):
             trie = torch.full((self.answers + 1,), LEAST)
             for number, probability in leaves.leaves:
                 trie[number] = max(probability, LEAST)
-            evidence = torch.cat([trie.log().unsqueeze(0), others])
+            found.append(torch.cat([trie.log().unsqueeze(0), others]))
+        if self.cross is not None:
+            found = self._read(self.cross, asked, found)
+        for evidence, leaves, (_, states) in zip(found, chosen, known, strict=True):
             yield Told(evidence, states, leaves.asked, leaves.read)
+
+    def _read(
+        self, cross: CrossEncoder, asked: Sequence[Asked], found: Sequence[torch.Tensor]
+    ) -> list[torch.Tensor]:
+        """The evidence with what the cross-encoder says of the answers that are likeliest by it."""
+        weights = torch.tensor(self.weights[:-1])
+        likely = [(weights @ e)[:-1].topk(min(READ, self.answers)).indices for e in found]
+        told = cross.read(
+            self.engine, [(q, h, few.tolist()) for (q, h), few in zip(asked, likely, strict=True)]
+        )
+        whole = []
+        for evidence, few, logits in zip(found, likely, told, strict=True):
+            row = torch.full((self.answers + 1,), float(logits.min()))
+            row[few] = logits
+            row[-1] = 0.0
+            whole.append(torch.cat([evidence, row.unsqueeze(0)]))
+        return whole
 
     def chosen(
         self,
@@ -170,17 +205,21 @@ class Weigher:
         return Weighed(best, share, away, features, told.asked, likely, told.read)
 
     def features(self, told: Told, total: torch.Tensor, best: int) -> tuple[float, ...]:
-        """What the calibration looks at, see FEATURES; `total` has the share (answers + 1) of
-        each answer and of the hand-over."""
+        """What the calibration looks at, see FEATURES and READ_FEATURES; `total` has the share
+        (answers + 1) of each answer and of the hand-over."""
         states = told.states
-        others = states[:-1].clone()
-        others[best] = -1.0
-        return (
-            _logit(float(total[best])),
-            _logit(float(total[-1])),
-            float(states[best] - others.max()) if self.answers > 1 else 1.0,
-            float(states[best] - states[-1]),
-        )
+        away = float(states[best] - states[-1])
+        if self.cross is not None:
+            read = told.evidence[-1]
+            return float(read[best]), float(read[best] - _other(read, best, 0.0)), min(away, 0.0)
+        ahead = float(states[best] - _other(states, best, -1.0)) if self.answers > 1 else 1.0
+        return _logit(float(total[best])), _logit(float(total[-1])), ahead, away
+
+
+def _other(values: torch.Tensor, best: int, none: float) -> float:
+    """The highest of all other answers, the hand-over aside; `none` where there is none."""
+    others = torch.cat([values[:best], values[best + 1 : -1]])
+    return float(others.max()) if len(others) else none
 
 
 def _sized(likeness: torch.Tensor, size: int) -> torch.Tensor:

@@ -126,14 +126,15 @@ def write_lora(source: Source, path: Path) -> None:
     _write_lora(source, path, load_file(str(source.folder.adapter / WEIGHTS)), alpha)
 
 
-def write_reader(source: Source, path: Path, *, merged: bool) -> None:
-    """What the run's adapter began from as a GGUF LoRA, for the plain base; or for the `merged`
-    model, where it takes the adapter away, too. In fp32.
+def write_reader(source: Source, path: Path, name: str, *, merged: bool) -> None:
+    """The adapter `name` that kefu brings (what the run's began from, or the cross-encoder's) as a
+    GGUF LoRA, for the plain base; or for the `merged` model, where it takes the run's adapter away,
+    too. In fp32.
 
     Both adapters have one scale (weights/warm.py), so that the difference is one of their ranks'
     sum.
     """
-    begun = warm.tensors(source.plan.warm.value)
+    begun = warm.tensors(name)
     rank = next(value.shape[0] for key, value in begun.items() if ".lora_A." in key)
     own_rank = int(source.adapter_config["r"])
     scale = float(source.adapter_config["lora_alpha"]) / own_rank

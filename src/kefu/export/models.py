@@ -1,7 +1,7 @@
 """A GGUF file in llama.cpp, as the bot asks a model: hidden states, logits of few tokens, text.
 
-llama.cpp's server gives either states or text, and questions are read with another adapter than
-answers, so there are up to three, each opened when it is first needed. Logits are the state times
+llama.cpp's server gives either states or text, and questions are read with other adapters than
+answers, so there are up to four, each opened when it is first needed. Logits are the state times
 rows of the head, which are read from the file itself: llama.cpp tells those of the likeliest tokens
 only. Knows nothing of answers or thresholds.
 """
@@ -18,7 +18,7 @@ import gguf
 import torch
 
 from ..prompt import Prompt
-from ..weights import gguf_head
+from ..weights import gguf_head, warm
 from ..workspace import RunFolder
 from . import engine
 from .gguf_files import write_reader
@@ -51,7 +51,7 @@ class LlamaModel:
         self.context = min(CONTEXT, own)
         self._source = source
         self._states: engine.Llama | None = None
-        self._readings: engine.Llama | None = None
+        self._readings: dict[str, engine.Llama] = {}
         self._texts: engine.Llama | None = None
 
     def hidden(self, sequences: Sequence[Sequence[int]]) -> torch.Tensor:
@@ -62,13 +62,24 @@ class LlamaModel:
 
     def reading(self, sequences: Sequence[Sequence[int]]) -> torch.Tensor:
         """The states by which questions are compared, (n, d) in float32."""
-        if not self._source.plan.warm.value:
-            return self.hidden(sequences)
-        if self._readings is None:
-            folder = Path(self._stack.enter_context(TemporaryDirectory()))
-            write_reader(self._source, folder / "reader.gguf", merged=self._lora is None)
-            self._readings = self._open(STATES, CONTEXT, folder / "reader.gguf", states=True)
-        return _asked(self._readings, sequences)
+        name = self._source.plan.warm.value
+        return _asked(self._reading(name), sequences) if name else self.hidden(sequences)
+
+    def crossed(
+        self, openings: Sequence[Sequence[int]], closings: Sequence[Sequence[int]]
+    ) -> torch.Tensor:
+        """The states after each opening with its closing, (n, d) in float32."""
+        llama = self._reading(warm.cross(self._source.plan.warm.value))
+        whole = [[*first, *last] for first, last in zip(openings, closings, strict=True)]
+        return _asked(llama, whole)
+
+    def _reading(self, name: str) -> engine.Llama:
+        """What gives states by the adapter `name` that kefu brings."""
+        if name not in self._readings:
+            file = Path(self._stack.enter_context(TemporaryDirectory())) / "reader.gguf"
+            write_reader(self._source, file, name, merged=self._lora is None)
+            self._readings[name] = self._open(STATES, CONTEXT, file, states=True)
+        return self._readings[name]
 
     def logits(self, hidden: torch.Tensor, tokens: Sequence[int]) -> torch.Tensor:
         """Logits (k,) of a few tokens after one hidden state (d,)."""

@@ -13,11 +13,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
 from ..errors import RunError
+
+DIRECTION = "direction"
+"""Of a cross-encoder's adapter, the tensor beside its matrices."""
 
 
 def digest(name: str) -> str:
@@ -32,7 +36,7 @@ def tensors(name: str) -> dict[str, Any]:
 
     with as_file(_file(name)) as path:
         found: dict[str, Any] = load_file(str(path))
-    return found
+    return {key: values for key, values in found.items() if key != DIRECTION}
 
 
 def start(model: Any, name: str) -> None:
@@ -58,6 +62,11 @@ class Warm:
     def __init__(self, name: str) -> None:
         self.name = name
         self._pairs: dict[str, list[tuple[Any, Any]]] = {}
+
+    @cached_property
+    def cross(self) -> Warm | None:
+        """The cross-encoder's adapter for the same base, of the same form, where kefu has one."""
+        return Warm(cross(self.name)) if has_cross(self.name) else None
 
     @contextmanager
     def on(self, model: Any) -> Iterator[None]:
@@ -120,6 +129,25 @@ def _check(name: str, warm: Mapping[str, Any], mine: Mapping[str, Any]) -> None:
         small, large = list(values.shape), list(mine[key].shape)
         if small[1 - rank] != large[1 - rank] or small[rank] > large[rank]:
             raise _other(name, f"{key} is {small} in the one and {large} in the other")
+
+
+def cross(name: str) -> str:
+    """The name of the cross-encoder's adapter beside the warm adapter `name`."""
+    return f"{name}-cross"
+
+
+def direction(name: str) -> Any:
+    """What a normed state (d,) is multiplied by for the number of the cross-encoder beside the warm
+    adapter `name`."""
+    from safetensors import safe_open
+
+    with as_file(_file(cross(name))) as path, safe_open(str(path), framework="pt") as file:
+        return file.get_tensor(DIRECTION)
+
+
+def has_cross(name: str) -> bool:
+    """Whether kefu brings a cross-encoder's adapter beside the warm adapter `name`."""
+    return bool(name) and bool(_file(cross(name)).is_file())
 
 
 def _file(name: str) -> Any:

@@ -1,0 +1,351 @@
+"""Makes the cross-encoder: a base learns whether an answer of an FAQ answers a question.
+
+    python bench/cross_encoder.py --onward --all --out FOLDER [--steps 500] [--rows 64] …
+    python bench/cross_encoder.py candidates FAQ EXAM OUT.json
+
+For each row of the corpus (`kefu.intents`) questions that its answer covers, questions beside it
+that it does not cover, and questions of the rows that lie nearest are read after the row, in one
+sequence whose questions do not see each other. One number a question, from the state where it ends,
+is pushed up where the row answers and down where it does not. Without --all every fifth topic is
+kept aside (`dealt`) and judged. With --judge an exam is judged, too, by the six rows that
+`candidates` has found for each of its questions: how well the number of the likeliest row parts
+right answers from near-misses and questions out of scope (areas under the curve), and who finds
+the right row. `prior` is the control: the same question read after a row that it has nothing to do
+with, which shows what the question's style alone gives away. --old learns nothing of the corpus's
+covered and not covered questions. Prints one JSON line a judgement; writes the adapter to --out, in
+bf16, with the direction that its states are multiplied by.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import random
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+import warm
+from kefu.bot.cross_encoder import closing, opening
+from kefu.intents import Intent, dealt, intents
+from kefu.weights.warm import DIRECTION, start
+
+SCALE = 20.0
+"""Of the number, so that it can be a logit: two normed vectors give at most 1."""
+
+
+def asked_beside(intent: Intent, old: bool) -> tuple[list[str], list[str]]:
+    """(what the answer covers, what it does not)."""
+    covered, beside = list(intent.wordings), list(intent.near)
+    return (covered, beside) if old else ([*covered, *intent.covered], [*beside, *intent.beside])
+
+
+class Reader(warm.Reader):
+    """Reads (row, questions) and gives one number a question."""
+
+    def __init__(self, said: argparse.Namespace) -> None:
+        super().__init__(said)
+        self.tokenizer = self.prompt.tokenizer
+        head = self.inner.get_output_embeddings().weight
+        yes, no = (self.tokenizer.encode(w, add_special_tokens=False)[-1] for w in ("是", "否"))
+        apart = (head[yes] - head[no]).detach().float()
+        self.direction = torch.nn.functional.normalize(apart, dim=0) * SCALE
+        self.bias = torch.zeros((), device=self.device, requires_grad=True)
+        self._closings: dict[str, list[int]] = {}
+
+    def opening(self, wordings: Sequence[str], answer: str) -> list[int]:
+        return opening(self.tokenizer, wordings, answer)
+
+    def closing(self, question: str) -> list[int]:
+        if question not in self._closings:
+            self._closings[question] = closing(self.tokenizer, question)
+        return self._closings[question]
+
+    def read(self, asked: Sequence[tuple[list[int], Sequence[str]]]) -> list[torch.Tensor]:
+        """For each row (ids of its opening, its questions) the numbers of the questions."""
+        lines = []
+        for row, questions in asked:
+            ids, seg, at, ends = list(row), [0] * len(row), list(range(len(row))), []
+            for n, question in enumerate(questions, start=1):
+                more = self.closing(question)
+                ids += more
+                seg += [n] * len(more)
+                at += range(len(row), len(row) + len(more))
+                ends.append(len(ids) - 1)
+            lines.append((ids, seg, at, ends))
+        width = -(-max(len(line[0]) for line in lines) // 8) * 8
+        pad = [
+            [[*line[k], *[fill] * (width - len(line[0]))] for line in lines]
+            for k, fill in ((0, 0), (1, -1), (2, 0))
+        ]
+        ids, seg, at = (torch.tensor(p, device=self.device) for p in pad)
+        same = seg.unsqueeze(1) == seg.unsqueeze(2)
+        opened = (seg == 0).unsqueeze(1)
+        order = torch.ones(width, width, dtype=torch.bool, device=self.device).tril()
+        mask = ((same | opened) & order).unsqueeze(1)
+        with torch.autocast(self.device.split(":")[0], torch.bfloat16):
+            out = self.inner.get_decoder()(
+                input_ids=ids,
+                position_ids=at,
+                attention_mask={"full_attention": mask, "sliding_attention": mask},
+                use_cache=False,
+            ).last_hidden_state
+        told = []
+        for n, line in enumerate(lines):
+            ends = torch.tensor(line[3], device=self.device)
+            state = torch.nn.functional.normalize(out[n, ends].float(), dim=-1)
+            told.append(state @ self.direction + self.bias)
+        return told
+
+    @torch.no_grad()
+    def read_all(
+        self, asked: Sequence[tuple[list[int], Sequence[str]]], size: int = 48
+    ) -> list[list[float]]:
+        self.model.eval()
+        order = sorted(range(len(asked)), key=lambda i: len(asked[i][0]) + 20 * len(asked[i][1]))
+        found: dict[int, list[float]] = {}
+        for s in range(0, len(order), size):
+            some = order[s : s + size]
+            made = self.read([asked[i] for i in some])
+            found |= {i: t.tolist() for i, t in zip(some, made, strict=True)}
+        self.model.train()
+        return [found[i] for i in range(len(asked))]
+
+
+def judge(reader: Reader, aside: Sequence[Intent]) -> dict[str, float]:
+    """How well covered and not covered part, over all rows and within a row's mirrored pairs."""
+    asked = []
+    for intent in aside:
+        good, bad = asked_beside(intent, old=False)
+        shown = intent.wordings[:2]
+        unseen = [w for w in good if w not in shown]
+        asked.append((reader.opening(shown, intent.answer), [*unseen, *bad]))
+    sure: dict[str, list[float]] = {"good": [], "bad": [], "plus": [], "minus": []}
+    wins = fights = 0
+    told = reader.read_all(asked)
+    for intent, (_, questions), numbers in zip(aside, asked, told, strict=True):
+        mark = dict(zip(questions, numbers, strict=True))
+        bad = {*intent.near, *intent.beside}
+        sure["good"] += [mark[q] for q in questions if q not in bad]
+        sure["bad"] += [mark[q] for q in questions if q in bad]
+        plus, minus = ([mark[q] for q in some] for some in (intent.covered, intent.beside))
+        sure["plus"] += plus
+        sure["minus"] += minus
+        wins += sum(a > b for a in plus for b in minus)
+        fights += len(plus) * len(minus)
+    return {
+        "auc": round(warm.auc(sure["good"], sure["bad"]), 3),
+        "auc_mirrored": round(warm.auc(sure["plus"], sure["minus"]), 3),
+        "in_row": round(wins / max(1, fights), 3),
+    }
+
+
+def judge_exam(reader: Reader, path: Path) -> dict[str, float]:
+    """What the number says of an exam's questions, read after the rows that may answer them."""
+    exam = json.loads(path.read_text("utf-8"))
+    openings = [reader.opening(r["wordings"][:2], r["answer"]) for r in exam["rows"]]
+    questions = exam["questions"]
+    asked = [(openings[c], [q["question"]]) for q in questions for c in q["rows"]]
+    flat = [t[0] for t in reader.read_all(asked, 96)]
+    dice = random.Random(0)
+    foreign = [
+        dice.choice([n for n in range(len(openings)) if n not in q["rows"]]) for q in questions
+    ]
+    alone = reader.read_all(
+        [(openings[n], [q["question"]]) for n, q in zip(foreign, questions, strict=True)], 96
+    )
+    sure: dict[str, list[float]] = {"right": [], "wrong": [], "near-miss": [], "out-of-scope": []}
+    prior: dict[str, list[float]] = {"reworded": [], "near-miss": [], "out-of-scope": []}
+    found = {"first": 0, "reader": 0}
+    at = 0
+    for q, own in zip(questions, alone, strict=True):
+        told = flat[at : at + len(q["rows"])]
+        at += len(told)
+        kind = q["kind"]
+        prior[kind].append(own[0])
+        if kind == "reworded":
+            right = [c == q["truth"] for c in q["rows"]]
+            found["first"] += right[0]
+            found["reader"] += right[told.index(max(told))]
+            kind = "right" if right[0] else "wrong"
+        sure[kind].append(told[0])
+    count = len(prior["reworded"])
+    line = {name: round(100 * hits / count, 1) for name, hits in found.items()}
+    for kind in ("wrong", "near-miss", "out-of-scope"):
+        line[f"auc {kind}"] = round(warm.auc(sure["right"], sure[kind]), 3)
+    for kind in ("near-miss", "out-of-scope"):
+        line[f"auc {kind} prior"] = round(warm.auc(prior["reworded"], prior[kind]), 3)
+    return line
+
+
+def neighbours(reader: Reader, every: Sequence[Intent]) -> list[list[int]]:
+    """For each intent the twenty that lie nearest by the first wording."""
+    states = reader.all_states([i.wordings[0] for i in every])
+    unit = torch.nn.functional.normalize(states - states.mean(0), dim=-1)
+    near = unit @ unit.T
+    near.fill_diagonal_(-2)
+    return near.topk(20).indices.tolist()
+
+
+def train(said: argparse.Namespace) -> None:
+    every = [i for i in intents() if i.answer]
+    taught = [asked_beside(intent, said.old) for intent in every]
+    parted = dealt(every, warm.PARTS)[warm.ASIDE]
+    kept_aside = set() if said.all else {i.topic for i in parted}
+    learnt = [n for n, i in enumerate(every) if i.topic not in kept_aside]
+    aside = [i for i in every if i.topic in kept_aside][: said.judged]
+    reader = Reader(said)
+    if said.onward:
+        start(reader.model, said.base)
+    near = neighbours(reader, every)
+    weights = [p for p in reader.model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(
+        [{"params": weights}, {"params": [reader.bias]}], lr=said.rate, weight_decay=said.decay
+    )
+    dice = random.Random(said.seed)
+    begun = time.monotonic()
+
+    def tell(step: int, loss: float) -> None:
+        line: dict[str, Any] = {"name": said.name, "step": step, "loss": round(loss, 4)}
+        line["seconds"] = round(time.monotonic() - begun)
+        if aside:
+            line |= judge(reader, aside)
+        for path in said.judge:
+            line[path.stem] = judge_exam(reader, path)
+        print(json.dumps(line, ensure_ascii=False), flush=True)
+
+    def asked_of(n: int) -> tuple[list[int], list[str], list[float]]:
+        first, *more = every[n].wordings
+        shown = [first, *dice.sample(more, min(dice.randint(0, 3), len(more)))]
+        covered, beside = taught[n]
+        rest = [w for w in covered if w not in shown]
+        good = dice.sample(rest, min(said.good, len(rest)))
+        bad = dice.sample(beside, min(said.bad, len(beside)))
+        others = []
+        for other in dice.sample(near[n], said.foreign):
+            if other in allowed:
+                others.append(dice.choice(taught[other][0]))
+        questions = [*good, *bad, *others]
+        marks = [1.0] * len(good) + [0.0] * (len(bad) + len(others))
+        return reader.opening(shown, every[n].answer), questions, marks
+
+    allowed = set(learnt)
+    bag: list[int] = []
+    mean = 0.0
+    for step in range(1, said.steps + 1):
+        while len(bag) < said.rows:
+            more = list(learnt)
+            dice.shuffle(more)
+            bag += more
+        some, bag = bag[: said.rows], bag[said.rows :]
+        rate = said.rate * min(1.0, step / max(1, said.steps * 0.06))
+        rate *= 0.5 * (1 + math.cos(math.pi * step / said.steps))
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        batch = [asked_of(n) for n in some]
+        numbers = torch.cat(reader.read([(o, q) for o, q, _ in batch]))
+        marks = torch.tensor([m for _, _, ms in batch for m in ms], device=numbers.device)
+        up = (len(marks) - marks.sum()) / marks.sum()
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(numbers, marks, pos_weight=up)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(weights, 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        mean = float(loss.detach()) if step == 1 else 0.95 * mean + 0.05 * float(loss.detach())
+        if step % said.every == 0 or step == said.steps:
+            tell(step, mean)
+    if said.out:
+        warm.save(reader, said)
+        path = said.out / "adapter_model.safetensors"
+        save_file({**load_file(path), DIRECTION: reader.direction.cpu()}, path)
+
+
+def candidates(faq: Path, exam: Path, out: Path) -> None:
+    """The exam's questions with the six rows that untrained witnesses find likeliest."""
+    from kefu.faq import read
+    from kefu.recall import Index
+    from witnesses import asked
+
+    said = argparse.Namespace(base=warm.BASE, seed=42, layers=0, targets=None, rank=16, dropout=0.0)
+    reader = warm.Reader(said)
+    start(reader.model, said.base)
+    whole = read(faq)
+    questions = asked(exam)
+    answers = list(dict.fromkeys(p.answer for p in whole.pairs))
+    texts = [(t, answers.index(p.answer)) for p in whole.pairs for t in p.phrasings]
+    known = reader.all_states([t for t, _ in texts], 64).cpu()
+    told = reader.all_states(answers, 32).cpu()
+    states = reader.all_states([q["question"] for q in questions], 64).cpu()
+    unit = torch.nn.functional.normalize
+
+    def likeness(others: torch.Tensor) -> torch.Tensor:
+        return unit(states - others.mean(0), dim=-1) @ unit(others - others.mean(0), dim=-1).T
+
+    near = likeness(known)
+    owners = torch.tensor([owner for _, owner in texts]).expand_as(near)
+    words = torch.full((len(questions), len(answers)), -1.0)
+    words = words.scatter_reduce(1, owners, near, "amax") + 0.5 * likeness(told)
+    index = Index(whole)
+    row_of = [answers.index(p.answer) for p in whole.pairs]
+    for n, hits in enumerate(index.search_all([q["question"] for q in questions], 10)):
+        for hit in hits:
+            at = row_of[hit.pair]
+            words[n, at] = words[n, at] + 0.6 * hit.score
+    best = words.topk(6)
+    first = {p.answer: p for p in reversed(whole.pairs)}
+    lines = {
+        "rows": [{"wordings": list(first[a].phrasings), "answer": a} for a in answers],
+        "questions": [
+            {
+                "question": q["question"],
+                "kind": q["kind"],
+                "truth": answers.index(q["answer"]) if q["answer"] in answers else -1,
+                "rows": best.indices[n].tolist(),
+                "scores": [round(s, 4) for s in best.values[n].tolist()],
+            }
+            for n, q in enumerate(questions)
+        ],
+    }
+    out.write_text(json.dumps(lines, ensure_ascii=False))
+    reworded = [q for q in lines["questions"] if q["kind"] == "reworded"]
+    for k in (1, 2, 3, 6):
+        print(k, sum(q["truth"] in q["rows"][:k] for q in reworded) / len(reworded))
+
+
+def main() -> None:
+    if sys.argv[1:2] == ["candidates"]:
+        candidates(*map(Path, sys.argv[2:5]))
+        return
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--name", default="reader")
+    parser.add_argument("--base", default=warm.BASE)
+    parser.add_argument("--judge", type=Path, nargs="*", default=[])
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--all", action="store_true")
+    parser.add_argument("--old", action="store_true", help="learn no covered and beside")
+    parser.add_argument("--onward", action="store_true", help="from the adapter that kefu brings")
+    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--rows", type=int, default=64)
+    parser.add_argument("--good", type=int, default=3)
+    parser.add_argument("--bad", type=int, default=3)
+    parser.add_argument("--foreign", type=int, default=2)
+    parser.add_argument("--judged", type=int, default=300)
+    parser.add_argument("--rank", type=int, default=16)
+    parser.add_argument("--layers", type=int, default=0)
+    parser.add_argument("--targets", nargs="*")
+    parser.add_argument("--dropout", type=float, default=0.0)
+    parser.add_argument("--decay", type=float, default=0.0)
+    parser.add_argument("--rate", type=float, default=5e-4)
+    parser.add_argument("--every", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=42)
+    train(parser.parse_args())
+
+
+if __name__ == "__main__":
+    main()

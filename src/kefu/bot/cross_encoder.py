@@ -1,0 +1,73 @@
+"""Does this answer answer the question? A witness that reads both in one sequence.
+
+The others compare a question with wordings of questions, where a near-miss (the same thing, another
+detail) lies as near as a rewording does. The cross-encoder reads the row of the FAQ and then the
+question: the base with an adapter that kefu brings beside the warm one (`bench/cross_encoder.py`
+makes it, of 3,933 answers with what they cover and what they do not). LOG.md has what it tells
+apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from ..records import Pair, Turn
+from ..weights.warm import direction
+from .engine import Model
+
+READ = 3
+"""Answers that are read for each question: the right one is among the other witnesses' first three
+for 95 of 100 freely worded questions."""
+LONGEST = 220
+"""Tokens of a row that are read."""
+
+
+def opening(tokenizer: Any, wordings: Sequence[str], answer: str) -> list[int]:
+    """A row of the FAQ, as token ids."""
+    asked, told = (
+        tokenizer.encode(text, add_special_tokens=False)
+        for text in (f"問題：{'；'.join(wordings)}", f"\n回答：{answer}")
+    )
+    return [tokenizer.bos_token_id, *asked, *told][:LONGEST]
+
+
+def closing(tokenizer: Any, question: str) -> list[int]:
+    """A question after a row, as token ids."""
+    text = f"\n客人：{question}\n答得了嗎："
+    ids: list[int] = tokenizer.encode(text, add_special_tokens=False)
+    return ids
+
+
+class CrossEncoder:
+    """Reads questions after the rows of one FAQ, by the adapter beside the warm adapter `warm`.
+
+    `rows` has for each answer, by number, the row with the wordings that may be known.
+    """
+
+    def __init__(self, tokenizer: Any, warm: str, rows: Sequence[Pair]) -> None:
+        self._tokenizer, self._rows = tokenizer, rows
+        self._direction = direction(warm)
+        self._openings: dict[int, list[int]] = {}
+
+    def read(
+        self, engine: Model, asked: Sequence[tuple[str, Sequence[Turn], Sequence[int]]]
+    ) -> list[torch.Tensor]:
+        """For each question, its turns before and the numbers of some answers: how well each
+        answers it, as a logit (k,)."""
+        openings, closings = [], []
+        for question, history, numbers in asked:
+            # A follow-up says what it is about only in the turn before.
+            text = f"剛才問「{history[-1][0]}」，現在想問：{question}" if history else question
+            openings += [self._opening(number) for number in numbers]
+            closings += [closing(self._tokenizer, text)] * len(numbers)
+        states = torch.nn.functional.normalize(engine.crossed(openings, closings).cpu(), dim=-1)
+        return list((states @ self._direction).split([len(numbers) for _, _, numbers in asked]))
+
+    def _opening(self, number: int) -> list[int]:
+        if number not in self._openings:
+            row = self._rows[number]
+            self._openings[number] = opening(self._tokenizer, row.phrasings[:2], row.answer)
+        return self._openings[number]

@@ -1,0 +1,136 @@
+"""The cross-encoder: questions read after rows, and told apart by what the row's answer says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+import export_runs as tiny
+from kefu.bot.cross_encoder import LONGEST, CrossEncoder, closing, opening
+from kefu.bot.prefixes import Prefixes
+from kefu.records import Origin, Pair
+from kefu.weights import last_states
+
+OPENINGS = [[3, 14, 15, 92, 65], [35, 8, 97, 93, 23, 84, 62, 64], [3, 14, 15, 92, 65]]
+CLOSINGS = [[9, 32, 38], [46, 26], [43, 38, 32, 79, 50]]
+WHOLE = [[*first, *last] for first, last in zip(OPENINGS, CLOSINGS, strict=True)]
+
+
+@pytest.fixture(scope="module", params=["llama", "gemma3_text"])
+def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    folder = tiny.base(tmp_path_factory.mktemp(request.param) / "base", request.param)
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+
+
+def test_a_beginning_that_was_kept_gives_the_states_of_the_whole(model: Any) -> None:
+    kept = Prefixes()
+    due = last_states(model, WHOLE, "cpu")
+    for _ in range(2):  # read, and then out of what is kept
+        found = kept.states(model, OPENINGS, CLOSINGS, "cpu")
+        assert torch.nn.functional.cosine_similarity(found, due).min() > 0.99999
+        assert found.dtype == torch.float32 and found.shape == due.shape
+
+
+def test_a_beginning_is_read_once_and_what_is_kept_is_bounded(model: Any) -> None:
+    seen: list[int] = []
+
+    def decoder() -> Any:
+        def read(**said: Any) -> Any:
+            seen.append(said["input_ids"].numel())
+            return model.get_decoder()(**said)
+
+        return read
+
+    watched = SimpleNamespace(get_decoder=decoder, parameters=model.parameters)
+    kept = Prefixes()
+    kept.states(watched, OPENINGS, CLOSINGS, "cpu")
+    assert seen == [5, 8, 15]  # two different beginnings, then three endings of at most five
+    kept.states(watched, OPENINGS, CLOSINGS, "cpu")
+    assert seen[3:] == [15]
+    small = Prefixes(room=kept.bytes - 1)
+    found = small.states(model, OPENINGS, CLOSINGS, "cpu")
+    assert small.bytes < kept.bytes
+    assert torch.equal(found, kept.states(model, OPENINGS, CLOSINGS, "cpu"))
+
+
+class Flat:
+    """A model whose state after a row and a question is the row's first tokens' sum, so that the
+    test knows which row was read with which question."""
+
+    device, context = "cpu", 512
+
+    def crossed(self, openings: Any, closings: Any) -> torch.Tensor:
+        self.asked = list(zip(openings, closings, strict=True))
+        return torch.stack([torch.tensor([float(len(o)), float(len(c))]) for o, c in self.asked])
+
+
+def test_a_follow_up_is_read_with_the_question_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    from kefu.bot import cross_encoder
+
+    monkeypatch.setattr(cross_encoder, "direction", lambda name: torch.tensor([1.0, 0.0]))
+    words = tiny.tokenizer(chat=False)
+    words.bos_token_id = words.eos_token_id
+    rows = [Pair(f"問{n}", "答" * (n + 1), Origin("f.csv", n)) for n in range(3)]
+    flat: Any = Flat()
+    told = CrossEncoder(words, "any", rows).read(
+        flat, [("那離島呢", (("運費多少？", "八十元。"),), [2, 0]), ("可以退嗎", (), [1])]
+    )
+    assert [len(numbers) for numbers in told] == [2, 1]
+    assert [closing for _, closing in flat.asked] == [
+        closing(words, "剛才問「運費多少？」，現在想問：那離島呢"),
+        closing(words, "剛才問「運費多少？」，現在想問：那離島呢"),
+        closing(words, "可以退嗎"),
+    ]
+    assert [first for first, _ in flat.asked] == [
+        opening(words, (rows[n].question,), rows[n].answer) for n in (2, 0, 1)
+    ]
+    assert len(opening(words, ("問",), "很長" * 500)) == LONGEST
+
+
+TOLD = (
+    (
+        "團體報名有折扣嗎？", "五人以上同行每人折 200 元，十人以上另送教練一堂課，需同一天繳費。",
+        ("我們六個同事一起來，會算便宜一點嗎", "要不要同一天付錢"),
+        ("中途有人退出，折扣要補回來嗎", "教練課可以轉給朋友上嗎"),
+    ),
+    (
+        "蛋糕要提前多久訂？", "六吋請於三天前預訂，八吋以上請於五天前，並先付一半訂金。",
+        ("後天要的六吋現在訂來得及嗎", "訂的時候要先付多少"),
+        ("可以送到公司嗎", "蛋糕上的字可以自己寫嗎"),
+    ),
+    (
+        "洗衣機怎麼預約清洗？", "請於網站選日期，師傅到府清洗一台 1,800 元，約需兩小時。",
+        ("洗一台要花多少錢", "會弄多久"),
+        ("洗完還是有味道可以再來一次嗎", "順便可以洗冷氣嗎"),
+    ),
+)  # fmt: skip
+"""A row, what its answer covers, and what it does not; none of it stands in the corpus."""
+
+
+@pytest.mark.slow
+def test_the_adapter_that_kefu_brings_tells_what_an_answer_covers(tmp_path: Path) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    from kefu.bot.engine import Engine
+    from kefu.weights import Warm, load
+
+    loaded = load("gemma-3-270m", precision="fp32", device="cpu")
+    config = LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
+    engine = Engine(get_peft_model(loaded.model, config), "cpu", Warm("gemma-3-270m"))
+    rows = [Pair(asked, told, Origin("f.csv", n)) for n, (asked, told, _, _) in enumerate(TOLD)]
+    reader = CrossEncoder(loaded.tokenizer, "gemma-3-270m", rows)
+    asked = [
+        (question, (), [number])
+        for number, (_, _, good, bad) in enumerate(TOLD)
+        for question in (*good, *bad)
+    ]
+    told = torch.cat(reader.read(engine, asked)).view(len(TOLD), 4)
+    covered, beside = told[:, :2], told[:, 2:]
+    wins = (covered.unsqueeze(2) > beside.unsqueeze(1)).sum()
+    assert wins >= 10, told  # of 12
