@@ -21,7 +21,7 @@ from .book import Book, Reader
 from .engine import Engine, Model
 from .generate import MOST, generate, generate_all
 from .known import bare, weigher, weights_of
-from .weighing import Asked, Told, Weighed, Weigher
+from .weighing import Asked, Told, Weighed, Weigher, certain
 from .years import of_another_year
 
 BATCH = 32
@@ -41,6 +41,7 @@ class Bot:
         self.folder, self.plan, self.engine, self.prompt = folder, plan, engine, prompt
         self.mode: Mode = plan.mode.value
         self.book = Book(folder, plan.shown.value) if plan.book.value == "open" else None
+        self.weights = weights_of(self)  # of the witnesses
         self.calibration = sure.load(folder, self.weights)
         self._learn(self.book.pairs if self.book else folder.faq().pairs)
 
@@ -201,11 +202,6 @@ class Bot:
                 yield replies[i]
 
     @property
-    def weights(self) -> tuple[float, ...]:
-        """Of the witnesses."""
-        return weights_of(self)
-
-    @property
     def longest_answer(self) -> int:
         """Tokens of the FAQ's longest answer, terminator included."""
         return max(len(self.prompt.answer_ids(a)) for a in self.answers)
@@ -220,7 +216,7 @@ class Bot:
             part = rows[start : start + 32]
             asked = [(r.question, r.history) for r in part]
             prompts = [self._prompt(*one)[0] for one in asked]
-            for row, found in zip(part, self._weigh(asked, prompts), strict=True):
+            for row, found in zip(part, self._ready().weigh(asked, prompts), strict=True):
                 right = self.answers[found.best] == row.answer
                 yield sure.Seen(found.features, right, row.answer is not None)
 
@@ -315,14 +311,17 @@ class Bot:
         return [ids for _, ids in reader.look_up(asked, prompts)]
 
     def _weigh(self, asked: Sequence[Asked], prompts: Sequence[Sequence[int]]) -> list[Weighed]:
-        found = self._ready().weigh(asked, prompts)
-        return [self._settled(q, w) for (q, _), w in zip(asked, found, strict=True)]
+        """A question known letter for letter needs no weighing, and the model is not asked."""
+        weigher = self._ready()
+        by_heart = [self._known.get(bare(question)) for question, _ in asked]
+        new = [i for i, number in enumerate(by_heart) if number is None]
+        found = iter(weigher.weigh([asked[i] for i in new], [prompts[i] for i in new]))
+        return [
+            self._settled(question, next(found)) if number is None else certain(number)
+            for (question, _), number in zip(asked, by_heart, strict=True)
+        ]
 
-    def _settled(self, question: str, found: Weighed) -> Weighed:
-        """What needs no weighing: a question known letter for letter, and one of another year."""
-        number = self._known.get(bare(question))
-        if number is not None:
-            return replace(found, best=number, certain=True)
+    def _settled(self, question: str, found: Weighed) -> Weighed:  # with a look at its year
         rows = (p.phrasings for p in self.pairs if p.answer == self.answers[found.best])
         return replace(found, elsewhen=of_another_year(question, chain.from_iterable(rows)))
 

@@ -7,7 +7,7 @@ keys and values in each layer, is kept, so that a question costs its own tokens 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -53,7 +53,7 @@ class Prefixes:
         from transformers import DynamicCache
 
         keys = [tuple(ids) for ids in openings]
-        kept = dict(self._beginnings(model, list(dict.fromkeys(keys)), device))
+        kept = self._beginnings(model, list(dict.fromkeys(keys)), device)
         before, after = max(map(len, keys)), max(map(len, closings))
         past = DynamicCache()
         for layer in range(len(kept[keys[0]])):
@@ -82,28 +82,33 @@ class Prefixes:
 
     def _beginnings(
         self, model: Any, keys: Sequence[tuple[int, ...]], device: str
-    ) -> Iterator[tuple[tuple[int, ...], Kept]]:
-        """What is kept of each beginning; what is new is read one by one."""
-        from transformers import DynamicCache
-
-        for key in keys:
-            found = self._kept.pop(key, None)
-            if found is None:
-                past = DynamicCache()
-                model.get_decoder()(
-                    input_ids=torch.tensor([key], device=device),
-                    past_key_values=past,
-                    use_cache=True,
-                )
-                found = [
-                    (layer.keys[0].half().cpu(), layer.values[0].half().cpu())
-                    for layer in past.layers
-                ]
-                self.bytes += _bytes(found)
-            self._kept[key] = found
-            yield key, found
+    ) -> dict[tuple[int, ...], Kept]:
+        """What is kept of each beginning, those that are new among them."""
+        found = {key: self._kept.pop(key) for key in keys if key in self._kept}
+        new = [key for key in keys if key not in found]
+        if new:
+            made = dict(zip(new, _read(model, new, device), strict=True))
+            self.bytes += sum(map(_bytes, made.values()))
+            found |= made
+        self._kept.update(found)
         while self.bytes > self.room and len(self._kept) > 1:
             self.bytes -= _bytes(self._kept.popitem(last=False)[1])
+        return found
+
+
+def _read(model: Any, keys: Sequence[tuple[int, ...]], device: str) -> list[Kept]:
+    """Reads beginnings side by side, padded on the right, where a causal model does not look."""
+    from transformers import DynamicCache
+
+    width = max(map(len, keys))
+    ids = torch.tensor([[*key, *[0] * (width - len(key))] for key in keys], device=device)
+    past = DynamicCache()
+    model.get_decoder()(input_ids=ids, past_key_values=past, use_cache=True)
+    layers = [(layer.keys.half().cpu(), layer.values.half().cpu()) for layer in past.layers]
+    return [
+        [(k[n, :, : len(key)].clone(), v[n, :, : len(key)].clone()) for k, v in layers]
+        for n, key in enumerate(keys)
+    ]
 
 
 def _left(values: torch.Tensor, width: int) -> torch.Tensor:

@@ -62,6 +62,11 @@ class Weighed:
     """The question names another year than the wordings of the best answer."""
 
 
+def certain(number: int) -> Weighed:
+    """What is known of a question that was trained, letter for letter, with this answer alone."""
+    return Weighed(number, 1.0, 0.0, (), likely=(number,), certain=True)
+
+
 @dataclass(frozen=True, slots=True)
 class Told:
     """What the witnesses say of one question."""
@@ -125,6 +130,8 @@ class Weigher:
 
     def weigh(self, asked: Sequence[Asked], prompts: Sequence[Sequence[int]]) -> list[Weighed]:
         """The evidence for each question, given the prompt that asks it."""
+        if not asked:
+            return []
         return [self._one(told) for told in self.witnesses(asked, prompts)]
 
     def witnesses(self, asked: Sequence[Asked], prompts: Sequence[Sequence[int]]) -> Iterator[Told]:
