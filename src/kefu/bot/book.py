@@ -152,7 +152,7 @@ class Reader(Weigher):
     ) -> list[tuple[list[int], list[int]]]:
         """For each question the answers that it may mean, likeliest first, and the prompt that
         carries their rows."""
-        return self._all_shown(asked, self.known(asked, prompts))
+        return self._all_shown(asked, self.known(asked, prompts, self.engine.hidden(prompts)))
 
     def _all_shown(
         self, asked: Sequence[Asked], known: Iterable[tuple[torch.Tensor, torch.Tensor]]
@@ -175,6 +175,7 @@ class Reader(Weigher):
         asked: Sequence[Asked],
         prompts: Sequence[Sequence[int]],
         known: Sequence[tuple[torch.Tensor, torch.Tensor]],
+        states: torch.Tensor,
     ) -> list[Chosen]:
         """The model's choice among the answers of the rows that it has read, or to hand over."""
         shown = self._all_shown(asked, known)

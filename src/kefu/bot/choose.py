@@ -35,8 +35,12 @@ def choose(
     prompts: Sequence[Sequence[int]],
     *,
     best: int = 1,
+    first: torch.Tensor | None = None,
 ) -> list[Chosen]:
-    """For each prompt (token ids) its `best` most probable answers of the trie, or of its own."""
+    """For each prompt (token ids) its `best` most probable answers of the trie, or of its own.
+
+    `first` has the states (n, d) after the prompts, where they are known already.
+    """
     roots = [root] * len(prompts) if isinstance(root, Node) else root
     results = [Chosen() for _ in prompts]
     # One heap a question: (minus probability, order of arrival, node).
@@ -54,7 +58,10 @@ def choose(
                 asked.append((number, -probability, node))
         if not asked:
             return results
-        states = engine.hidden([[*prompts[n], *node.path] for n, _, node in asked])
+        if first is not None and not any(node.path for _, _, node in asked):
+            states = first[[n for n, _, _ in asked]]
+        else:
+            states = engine.hidden([[*prompts[n], *node.path] for n, _, node in asked])
         for (number, probability, node), state in zip(asked, states, strict=True):
             tokens = list(node.branches)
             shares = torch.softmax(engine.logits(state, tokens), dim=-1).tolist()

@@ -136,8 +136,9 @@ class Weigher:
 
     def witnesses(self, asked: Sequence[Asked], prompts: Sequence[Sequence[int]]) -> Iterator[Told]:
         """What each witness says of each question, before it is weighed."""
-        known = list(self.known(asked, prompts))
-        chosen = self.chosen(asked, prompts, known)
+        states = self.engine.hidden(prompts)
+        known = list(self.known(asked, prompts, states))
+        chosen = self.chosen(asked, prompts, known, states)
         found = []
         for leaves, (others, _) in zip(chosen, known, strict=True):
             trie = torch.full((self.answers + 1,), LEAST)
@@ -146,8 +147,8 @@ class Weigher:
             found.append(torch.cat([trie.log().unsqueeze(0), others]))
         if self.cross is not None:
             found = self._read(self.cross, asked, found)
-        for evidence, leaves, (_, states) in zip(found, chosen, known, strict=True):
-            yield Told(evidence, states, leaves.asked, leaves.read)
+        for evidence, leaves, (_, nearest) in zip(found, chosen, known, strict=True):
+            yield Told(evidence, nearest, leaves.asked, leaves.read)
 
     def _read(
         self, cross: CrossEncoder, asked: Sequence[Asked], found: Sequence[torch.Tensor]
@@ -171,20 +172,20 @@ class Weigher:
         asked: Sequence[Asked],
         prompts: Sequence[Sequence[int]],
         known: Sequence[tuple[torch.Tensor, torch.Tensor]],
+        states: torch.Tensor,
     ) -> list[Chosen]:
-        """The model's own choice."""
-        return choose(self.engine, self.root, prompts, best=TOP)
+        """The model's own choice; `states` (n, d) as in `known`."""
+        return choose(self.engine, self.root, prompts, best=TOP, first=states)
 
     def known(
-        self, asked: Sequence[Asked], prompts: Sequence[Sequence[int]]
+        self, asked: Sequence[Asked], prompts: Sequence[Sequence[int]], states: torch.Tensor
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """What all but the first witness say of each question (3, answers + 1), and its likeness to
-        the nearest trained wordings in the run's own states (answers + 1)."""
-        read = self.engine.reading(prompts)
+        """What the witnesses without the trie say of each question (3, answers + 1), and its
+        likeness to the nearest trained wordings (answers + 1) in the run's own `states` (n, d)."""
+        warm = self.own is not self.memory
+        read = self.engine.reading(prompts) if warm else states
         likeness, said = self.memory.likeness(read), self.said.likeness(read)
-        mine = likeness
-        if self.own is not self.memory:
-            mine = self.own.likeness(self.engine.hidden(prompts))
+        mine = self.own.likeness(states) if warm else likeness
         found = self.index.search_all([question for question, _ in asked], 10)
         size = self.answers + 1
         for near, own, answers, hits in zip(likeness, mine, said, found, strict=True):
