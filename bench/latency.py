@@ -1,10 +1,12 @@
 """How long an answer takes, one customer at a time: every answer mode beside each other.
 
-    python bench/latency.py WORKSPACE [RUN] [--questions 30] [--modes MODE ...]
+    python bench/latency.py WORKSPACE [RUN] [--exam EXAM.jsonl] [--questions 30] [--modes MODE ...]
 
-Asks the run's FAQ questions and unseen wordings, the same in every mode, one by one in one process
-after a first that is not counted (it pays for what is made once). Prints one JSON line a mode:
-median and 95th percentile of the seconds to the whole answer, and the median against `free`.
+Asks what was never trained (the run's held-out wordings, or the reworded questions of an exam), the
+same in every mode, one by one in one process after a first that is not counted (it pays for what is
+made once): a question that was trained letter for letter costs nothing in `verbatim`. Prints one
+JSON line a mode: median and 95th percentile of the seconds to the whole answer, and the median
+against `free`.
 """
 
 from __future__ import annotations
@@ -26,13 +28,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("workspace", type=Path)
     parser.add_argument("run", nargs="?")
+    parser.add_argument("--exam", type=Path)
     parser.add_argument("--questions", type=int, default=30)
     parser.add_argument("--modes", nargs="+", choices=MODES, default=MODES)
     said = parser.parse_args()
     folder = Workspace(said.workspace.resolve()).run(said.run)
     bot = Bot.open(folder)
     pairs = folder.faq().pairs
-    every = [text for pair in pairs for text in (pair.question, *pair.wordings)]
+    every = [row.question for row in folder.split().held_out if row.answer is not None]
+    if said.exam:
+        lines = [json.loads(line) for line in said.exam.read_text("utf-8").splitlines()]
+        every = [q["question"] for q in lines if q["kind"] == "reworded"]
     asked = random.Random(1).sample(every, min(said.questions, len(every)))
     medians = {}
     for mode in said.modes:
@@ -51,7 +57,7 @@ def main() -> None:
             "mode": mode,
             "median_s": round(medians[mode], 3),
             "p95_s": round(took[int(0.95 * (len(took) - 1))], 3),
-            "faster_than_free": round(medians["free"] / medians[mode], 1)
+            "faster_than_free": round(medians["free"] / max(medians[mode], 1e-4), 1)
             if "free" in medians
             else None,
             "first_s": round(first, 1),
