@@ -2,6 +2,7 @@
 
     python bench/cross_encoder.py --onward --all --out FOLDER [--steps 500] [--rows 64] …
     python bench/cross_encoder.py candidates FAQ EXAM OUT.json
+    python bench/cross_encoder.py shipped OUT.json
 
 For each row of the corpus (`kefu.intents`) questions that its answer covers, questions beside it
 that it does not cover, and questions of the rows that lie nearest are read after the row, in one
@@ -9,11 +10,13 @@ sequence whose questions do not see each other. One number a question, from the 
 is pushed up where the row answers and down where it does not. Without --all every fifth topic is
 kept aside (`dealt`) and judged. With --judge an exam is judged, too, by the six rows that
 `candidates` has found for each of its questions: how well the number of the likeliest row parts
-right answers from near-misses and questions out of scope (areas under the curve), and who finds
-the right row. `prior` is the control: the same question read after a row that it has nothing to do
-with, which shows what the question's style alone gives away. --old learns nothing of the corpus's
-covered and not covered questions. Prints one JSON line a judgement; writes the adapter to --out, in
-bf16, with the direction that its states are multiplied by.
+right answers from near-misses and questions out of scope (areas under the curve), and who finds the
+right row. `prior` is a control: the same question read after a row that it has nothing to do with,
+which shows what the question's style alone gives away; `plain` sets near-misses against the FAQ's
+own further wordings, which are as short and plain as they. --old learns nothing of the corpus's
+covered and not covered questions. `shipped` judges kefu's own adapter by an exam, as the bot reads.
+Prints one JSON line a judgement; writes the adapter to --out, in bf16, with the direction that its
+states are multiplied by.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ import math
 import random
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +35,16 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import warm
-from kefu.bot.cross_encoder import closing, opening
+from kefu.bot.cross_encoder import CrossEncoder, closing, opening
 from kefu.intents import Intent, dealt, intents
 from kefu.weights.warm import DIRECTION, start
 
 SCALE = 20.0
 """Of the number, so that it can be a logit: two normed vectors give at most 1."""
+
+
+Reads = Callable[[Sequence[tuple[int, str]]], list[float]]
+"""(number of the row, question) of many -> their numbers."""
 
 
 def asked_beside(intent: Intent, old: bool) -> tuple[list[str], list[str]]:
@@ -103,6 +110,15 @@ class Reader(warm.Reader):
             told.append(state @ self.direction + self.bias)
         return told
 
+    def over(self, rows: Sequence[dict[str, Any]]) -> Reads:
+        """Reads questions after rows, by the number of the row."""
+        openings = [self.opening(r["wordings"][:2], r["answer"]) for r in rows]
+
+        def read(asked: Sequence[tuple[int, str]]) -> list[float]:
+            return [t[0] for t in self.read_all([(openings[n], [q]) for n, q in asked], 96)]
+
+        return read
+
     @torch.no_grad()
     def read_all(
         self, asked: Sequence[tuple[list[int], Sequence[str]]], size: int = 48
@@ -146,20 +162,13 @@ def judge(reader: Reader, aside: Sequence[Intent]) -> dict[str, float]:
     }
 
 
-def judge_exam(reader: Reader, path: Path) -> dict[str, float]:
+def judge_exam(read: Reads, exam: dict[str, Any]) -> dict[str, float]:
     """What the number says of an exam's questions, read after the rows that may answer them."""
-    exam = json.loads(path.read_text("utf-8"))
-    openings = [reader.opening(r["wordings"][:2], r["answer"]) for r in exam["rows"]]
-    questions = exam["questions"]
-    asked = [(openings[c], [q["question"]]) for q in questions for c in q["rows"]]
-    flat = [t[0] for t in reader.read_all(asked, 96)]
+    questions, count = exam["questions"], len(exam["rows"])
+    flat = read([(row, q["question"]) for q in questions for row in q["rows"]])
     dice = random.Random(0)
-    foreign = [
-        dice.choice([n for n in range(len(openings)) if n not in q["rows"]]) for q in questions
-    ]
-    alone = reader.read_all(
-        [(openings[n], [q["question"]]) for n, q in zip(foreign, questions, strict=True)], 96
-    )
+    foreign = [dice.choice([n for n in range(count) if n not in q["rows"]]) for q in questions]
+    alone = read([(row, q["question"]) for row, q in zip(foreign, questions, strict=True)])
     sure: dict[str, list[float]] = {"right": [], "wrong": [], "near-miss": [], "out-of-scope": []}
     prior: dict[str, list[float]] = {"reworded": [], "near-miss": [], "out-of-scope": []}
     found = {"first": 0, "reader": 0}
@@ -168,20 +177,32 @@ def judge_exam(reader: Reader, path: Path) -> dict[str, float]:
         told = flat[at : at + len(q["rows"])]
         at += len(told)
         kind = q["kind"]
-        prior[kind].append(own[0])
+        prior[kind].append(own)
         if kind == "reworded":
             right = [c == q["truth"] for c in q["rows"]]
             found["first"] += right[0]
             found["reader"] += right[told.index(max(told))]
             kind = "right" if right[0] else "wrong"
         sure[kind].append(told[0])
+    # Short and plain, in the FAQ's own words, as the near-misses are: but covered.
+    plain = [(n, w) for n, row in enumerate(exam["rows"]) for w in row["wordings"][2:]]
+    owned = read(plain)
     count = len(prior["reworded"])
     line = {name: round(100 * hits / count, 1) for name, hits in found.items()}
     for kind in ("wrong", "near-miss", "out-of-scope"):
         line[f"auc {kind}"] = round(warm.auc(sure["right"], sure[kind]), 3)
+    line["auc near-miss plain"] = round(warm.auc(owned, sure["near-miss"]), 3)
+    for kind in ("reworded", "near-miss"):
+        line[f"letters {kind}"] = mean(len(q["question"]) for q in questions if q["kind"] == kind)
+    line["letters plain"] = mean(len(w) for _, w in plain)
     for kind in ("near-miss", "out-of-scope"):
         line[f"auc {kind} prior"] = round(warm.auc(prior["reworded"], prior[kind]), 3)
     return line
+
+
+def mean(values: Iterable[float]) -> float:
+    every = list(values)
+    return round(sum(every) / max(1, len(every)), 1)
 
 
 def neighbours(reader: Reader, every: Sequence[Intent]) -> list[list[int]]:
@@ -217,7 +238,8 @@ def train(said: argparse.Namespace) -> None:
         if aside:
             line |= judge(reader, aside)
         for path in said.judge:
-            line[path.stem] = judge_exam(reader, path)
+            exam = json.loads(path.read_text("utf-8"))
+            line[path.stem] = judge_exam(reader.over(exam["rows"]), exam)
         print(json.dumps(line, ensure_ascii=False), flush=True)
 
     def asked_of(n: int) -> tuple[list[int], list[str], list[float]]:
@@ -318,9 +340,36 @@ def candidates(faq: Path, exam: Path, out: Path) -> None:
         print(k, sum(q["truth"] in q["rows"][:k] for q in reworded) / len(reworded))
 
 
+def shipped(path: Path) -> None:
+    """Judges the adapter that kefu brings, by the bot's own code."""
+    from peft import LoraConfig, get_peft_model
+
+    from kefu.bot.engine import Engine
+    from kefu.records import Origin, Pair
+    from kefu.weights import Warm, load
+
+    exam = json.loads(path.read_text("utf-8"))
+    loaded = load(warm.BASE, precision="fp32", device="cpu")
+    config = LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
+    engine = Engine(get_peft_model(loaded.model, config), "cpu", Warm(warm.BASE))
+    rows = [
+        Pair(r["wordings"][0], r["answer"], Origin(path.name, n), tuple(r["wordings"][1:]))
+        for n, r in enumerate(exam["rows"])
+    ]
+    reader = CrossEncoder(loaded.tokenizer, warm.BASE, rows)
+
+    def read(asked: Sequence[tuple[int, str]]) -> list[float]:
+        return torch.cat(reader.read(engine, [(q, (), [n]) for n, q in asked])).tolist()
+
+    print(json.dumps(judge_exam(read, exam)), flush=True)
+
+
 def main() -> None:
     if sys.argv[1:2] == ["candidates"]:
         candidates(*map(Path, sys.argv[2:5]))
+        return
+    if sys.argv[1:2] == ["shipped"]:
+        shipped(Path(sys.argv[2]))
         return
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--name", default="reader")

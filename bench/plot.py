@@ -27,9 +27,6 @@ NAMES = {
     "graphs-unpacked": "kefu, NF4 unpacked once",
     "graphs-bf16": "kefu, bf16",
     "graphs-bf16-64": "kefu, bf16, 64 a step",
-    "graphs-nf4-h200": "kefu on an H200, NF4",
-    "graphs-unpacked-h200": "kefu on an H200, unpacked once",
-    "graphs-bf16-64-h200": "kefu on an H200, 64 a step",
     "graphs-bf16-all-linear": "kefu, bf16, all linear layers",
 }
 LEFT, BAR, GAP, ROOM, SIDE = 285, 20, 10, 400, 110

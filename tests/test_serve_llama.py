@@ -177,9 +177,10 @@ def test_what_is_weighed_over_llama_cpp_is_served(made: tuple[RunFolder, Path]) 
         assert done["kefu"]["source"] == "運費多少？" and done["kefu"]["confidence"] == 1.0
         llama = next(p for p in server.processes if "xllamacpp" in " ".join(p.cmdline()))
         llama.kill()
-        assert httpx.post(server.url + CHAT, json=ASK, timeout=60).status_code == 503
+        unknown = {**ASK, "messages": [{"role": "user", "content": "這樣寄要付多少"}]}
+        assert httpx.post(server.url + CHAT, json=unknown, timeout=60).status_code == 503
         wait_for_ready(server.url)
-        assert httpx.post(server.url + CHAT, json=ASK, timeout=60).is_success
+        assert httpx.post(server.url + CHAT, json=unknown, timeout=60).is_success
 
 
 def test_another_runs_file_is_refused(made: tuple[RunFolder, Path], tmp_path: Path) -> None:
