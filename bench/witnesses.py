@@ -2,12 +2,15 @@
 
     python bench/witnesses.py untrained FAQ.csv EXAM.jsonl
     python bench/witnesses.py weights RUN EXAM.jsonl [RUN EXAM.jsonl …]
+    python bench/witnesses.py cross ADAPTER_FOLDER
 
 `untrained`: the base with the adapter that kefu brings and nothing learned from the FAQ; a question
 gets the answer of the nearest wording, of the nearest answer, or of both. `weights`: the raw
 evidence of trained runs (bench/seeds.py leaves them in --work) on exams, and the share of reworded
 questions that is right with each of 60 settings of the weights, the best first. Multi-turn
-questions are left out.
+questions are left out. `cross`: four pseudo-FAQs of topics that a cross-encoder's adapter has not
+learned (bench/cross_encoder.py without --all), nothing trained on them; the share of reworded
+questions that is right by the weight of its number.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import random
 import sys
 from pathlib import Path
 from typing import Any
@@ -22,10 +26,13 @@ from typing import Any
 import torch
 
 from kefu.bot import Bot
+from kefu.bot.memory import SHARPNESS, Memory
 from kefu.bot.weighing import WITNESSES
 from kefu.faq import read
 from kefu.workspace import RunFolder
 
+LEAST = -9.2
+"""Logarithm of the smallest share that a witness gives, about."""
 KINDS = ("reworded", "near-miss", "out-of-scope")
 
 
@@ -109,10 +116,74 @@ def weights(pairs: list[tuple[Path, Path]]) -> None:
         print(f"{mean:5.1f}  trie, states, answers, letters {setting}{now}  {each}")
 
 
+class Adapted:
+    """A cross-encoder's adapter that is not the shipped one, as far as the bot asks a model."""
+
+    def __init__(self, folder: Path) -> None:
+        from kefu.bot.prefixes import Prefixes
+        from kefu.weights import load
+
+        loaded = load("gemma-3-270m", precision="fp32", device="cpu", adapter=folder)
+        self.inner, self.prefixes = loaded.model.get_base_model(), Prefixes()
+
+    def crossed(self, openings: Any, closings: Any) -> torch.Tensor:
+        return self.prefixes.states(self.inner, openings, closings, "cpu")
+
+
+def cross(folder: Path) -> None:
+    import warm
+    from kefu.bot.cross_encoder import READ, CrossEncoder
+    from kefu.intents import dealt, intents
+    from kefu.recall import Index
+    from kefu.records import Origin, Pair
+    from kefu.weights.warm import start
+
+    said = argparse.Namespace(base=warm.BASE, seed=42, layers=0, targets=None, rank=16, dropout=0.0)
+    reader, dice = warm.Reader(said), random.Random(3)
+    start(reader.model, said.base)
+    engine: Any = Adapted(folder)
+    faqs = warm.pseudo_faqs(dealt(intents(), warm.PARTS)[warm.ASIDE])
+    found = []
+    for faq in dice.sample(faqs, 4):
+        rows, asked = [], []
+        for number, intent in enumerate(faq):
+            (first, *more), others = warm.indexed(intent)
+            rows.append(Pair(first, intent.answer, Origin("made", number), tuple(more)))
+            asked += [(q, number) for q in dice.sample(others, min(3, len(others)))]
+        texts = [(text, n) for n, row in enumerate(rows) for text in row.phrasings]
+        states = reader.all_states([q for q, _ in asked], 64).cpu()
+        memory = Memory(reader.all_states([t for t, _ in texts], 64), [n for _, n in texts])
+        answers = Memory(reader.all_states([r.answer for r in rows], 32), range(len(rows)))
+        _, by_states, by_answers, by_letters = WITNESSES
+        shares = torch.log_softmax(memory.likeness(states) * SHARPNESS, 1)
+        told = torch.log_softmax(answers.likeness(states) * SHARPNESS, 1)
+        evidence = by_states * shares.clamp_min(LEAST) + by_answers * told.clamp_min(LEAST)
+        for row, hits in zip(
+            evidence, Index(rows).search_all([q for q, _ in asked], 10), strict=True
+        ):
+            for hit in hits:
+                row[hit.pair] += by_letters * hit.score
+        likely = evidence.topk(READ, 1)
+        read = CrossEncoder(reader.prompt.tokenizer, warm.BASE, rows).read(
+            engine,
+            [(q, (), few.tolist()) for (q, _), few in zip(asked, likely.indices, strict=True)],
+        )
+        found += [
+            (few == truth, so_far, logits)
+            for (_, truth), few, so_far, logits in zip(asked, *reversed(likely), read, strict=True)
+        ]
+    for weight in (0.0, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0):
+        right = sum(bool(good[(so_far + weight * z).argmax()]) for good, so_far, z in found)
+        line = {"weight": weight, "asked": len(found), "right": round(100 * right / len(found), 1)}
+        print(json.dumps(line), flush=True)
+
+
 def main() -> None:
     what, *paths = sys.argv[1:] or [""]
     if what == "untrained" and len(paths) == 2:
         untrained(Path(paths[0]), Path(paths[1]))
+    elif what == "cross" and len(paths) == 1:
+        cross(Path(paths[0]))
     elif what == "weights" and paths and len(paths) % 2 == 0:
         weights([(Path(a), Path(b)) for a, b in zip(paths[::2], paths[1::2], strict=True)])
     else:

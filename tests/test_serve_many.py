@@ -145,6 +145,12 @@ def test_questions_of_all_at_once_are_not_mixed_up(many: Many) -> None:
     }
 
 
+def test_what_is_kept_of_rows_is_bounded_for_all_runs_together(many: Many) -> None:
+    shelf = Shelf(many.runs)
+    kept = {id(shelf.take(name)._torch.prefixes) for name in many.runs}
+    assert len(kept) == 1
+
+
 def test_a_run_that_was_dropped_for_room_comes_back_as_it_was(many: Many) -> None:
     for name in SHOPS:
         many.ask(name, QUESTIONS[0])

@@ -58,17 +58,22 @@ class Engine:
     """A model (with or without adapter) that scores next tokens.
 
     `warm` is what the adapter began from. A merged model has no adapter any more, and `reader` the
-    run as it is.
+    run as it is. Engines over one base and warm adapter may have `prefixes` in common.
     """
 
     def __init__(
-        self, model: Any, device: str, warm: Warm | None = None, reader: Engine | None = None
+        self,
+        model: Any,
+        device: str,
+        warm: Warm | None = None,
+        reader: Engine | None = None,
+        prefixes: Prefixes | None = None,
     ) -> None:
         model.eval()
         self.model = model
         self.device = device
         self.warm, self.reader = warm, reader
-        self._prefixes = Prefixes()
+        self.prefixes = prefixes or Prefixes()
         self.inner = model.get_base_model() if hasattr(model, "get_base_model") else model
         found = frozen_head(self.inner)
         self.head: Any = found[0] if found else None
@@ -100,7 +105,7 @@ class Engine:
             return self.reader.crossed(openings, closings)
         assert self.warm is not None and self.warm.cross is not None
         with self.warm.cross.on(self.model):
-            return self._prefixes.states(self.inner, openings, closings, self.device)
+            return self.prefixes.states(self.inner, openings, closings, self.device)
 
     @torch.inference_mode()
     def logits(self, hidden: torch.Tensor, tokens: Sequence[int]) -> torch.Tensor:

@@ -175,7 +175,8 @@ class Shelf:
         begun = warm_of(folder)
         if begun is not None:  # its values lie once in memory, however many runs began from them
             begun = self._begun.setdefault(begun.name, begun)
-        engine = Engine(self._engine.model, self._engine.device, begun)
+        first = self._engine
+        engine = Engine(first.model, first.device, begun, prefixes=first.prefixes)
         bot = Bot(folder, plan, engine, prompt)
         bot.mode = self.mode or bot.mode
         return bot, adapter

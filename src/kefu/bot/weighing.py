@@ -34,8 +34,8 @@ CROSS = 1.0
 LEAST = 1e-4
 """The smallest share that a witness gives an answer: none can veto alone."""
 TOP = 2
-"""Answers of the trie that are looked at for each question: each costs passes of the model, and four
-made no difference (LOG.md)."""
+"""Answers of the trie that are looked at for each question: each costs passes of the model, and
+four made no difference (LOG.md)."""
 OFFERED, LEAST_OFFERED = 3, 0.02
 """A question that is handed over offers so many answers, each of at least this share: on freely
 worded questions the right one is among them in nearly nine of ten (LOG.md)."""
