@@ -85,11 +85,14 @@ class Told:
 FEATURES = ("share", "hand_over", "state_margin", "state_hand_over")
 """How far ahead the best answer and the hand-over are in all, and the best in the run's own states:
 what is to be handed over only the run has learned."""
-READ_FEATURES = ("cross", "cross_margin", "hand_over_nearer")
+READ_FEATURES = ("cross", "cross_margin", "share", "hand_over_nearer")
 """The same with a cross-encoder: its number for the best answer, how far ahead of the others that
-is, and by how much a question that is to be handed over lies nearer in the run's own states, if it
-does. How near the trained wordings lie says too much of held-out ones, which are like them, and the
-confidence of what customers ask was too low by it (LOG.md)."""
+is, how far ahead the best is in all, but no further than AHEAD, and by how much a question that is
+to be handed over lies nearer in the run's own states, if it does. How near the trained wordings lie
+says too much of held-out ones, which are like them: without these bounds the confidence of what
+customers ask was too low (LOG.md)."""
+AHEAD = 4.0
+"""Logarithm of odds; whatever is further ahead is a trained wording, or nearly."""
 
 
 class Weigher:
@@ -220,7 +223,9 @@ class Weigher:
         away = float(states[best] - states[-1])
         if self.cross is not None:
             read = told.evidence[-1]
-            return float(read[best]), float(read[best] - _other(read, best, 0.0)), min(away, 0.0)
+            sure = min(_logit(float(total[best])), AHEAD)
+            margin = float(read[best] - _other(read, best, 0.0))
+            return float(read[best]), margin, sure, min(away, 0.0)
         ahead = float(states[best] - _other(states, best, -1.0)) if self.answers > 1 else 1.0
         return _logit(float(total[best])), _logit(float(total[-1])), ahead, away
 
