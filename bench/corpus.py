@@ -56,9 +56,12 @@ def main() -> None:
     print(
         f"{len(blocks)} intents of {len({b.topic for b in blocks})} topics, "
         f"{sum(len(b.wordings) for b in blocks)} wordings, "
-        f"{sum(len(b.near) for b in blocks)} near-misses"
+        f"{sum(len(b.near) for b in blocks)} near-misses, "
+        f"{sum(len(b.covered) for b in blocks)} questions that the answer covers too, "
+        f"{sum(len(b.beside) for b in blocks)} beside it"
     )
-    lines = Counter(bare(t) for b in blocks for t in (*b.wordings, *b.near))
+    every_line = ((*b.wordings, *b.near, *b.covered, *b.beside) for b in blocks)
+    lines = Counter(bare(text) for block in every_line for text in block)
     double = {t for t, n in lines.items() if n > 1}
     print(f"lines that stand there twice: {len(double)}")
     foreign = list({b for t in texts(said.against) if 4 <= len(b := bare(t)) <= 80})

@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import random
 import sys
 import time
@@ -266,19 +265,12 @@ def train(said: argparse.Namespace) -> None:
             dice.shuffle(more)
             bag += more
         some, bag = bag[: said.rows], bag[said.rows :]
-        rate = said.rate * min(1.0, step / max(1, said.steps * 0.06))
-        rate *= 0.5 * (1 + math.cos(math.pi * step / said.steps))
-        for group in optimizer.param_groups:
-            group["lr"] = rate
         batch = [asked_of(n) for n in some]
         numbers = torch.cat(reader.read([(o, q) for o, q, _ in batch]))
         marks = torch.tensor([m for _, _, ms in batch for m in ms], device=numbers.device)
         up = (len(marks) - marks.sum()) / marks.sum()
         loss = torch.nn.functional.binary_cross_entropy_with_logits(numbers, marks, pos_weight=up)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(weights, 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        warm.descend(loss, optimizer, said, step)
         mean = float(loss.detach()) if step == 1 else 0.95 * mean + 0.05 * float(loss.detach())
         if step % said.every == 0 or step == said.steps:
             tell(step, mean)
@@ -290,37 +282,19 @@ def train(said: argparse.Namespace) -> None:
 
 def candidates(faq: Path, exam: Path, out: Path) -> None:
     """The exam's questions with the six rows that untrained witnesses find likeliest."""
-    from kefu.faq import read
     from kefu.recall import Index
-    from witnesses import asked
+    from witnesses import read_untrained
 
-    said = argparse.Namespace(base=warm.BASE, seed=42, layers=0, targets=None, rank=16, dropout=0.0)
-    reader = warm.Reader(said)
-    start(reader.model, said.base)
-    whole = read(faq)
-    questions = asked(exam)
-    answers = list(dict.fromkeys(p.answer for p in whole.pairs))
-    texts = [(t, answers.index(p.answer)) for p in whole.pairs for t in p.phrasings]
-    known = reader.all_states([t for t, _ in texts], 64).cpu()
-    told = reader.all_states(answers, 32).cpu()
-    states = reader.all_states([q["question"] for q in questions], 64).cpu()
-    unit = torch.nn.functional.normalize
-
-    def likeness(others: torch.Tensor) -> torch.Tensor:
-        return unit(states - others.mean(0), dim=-1) @ unit(others - others.mean(0), dim=-1).T
-
-    near = likeness(known)
-    owners = torch.tensor([owner for _, owner in texts]).expand_as(near)
-    words = torch.full((len(questions), len(answers)), -1.0)
-    words = words.scatter_reduce(1, owners, near, "amax") + 0.5 * likeness(told)
-    index = Index(whole)
-    row_of = [answers.index(p.answer) for p in whole.pairs]
+    found = read_untrained(faq, exam)
+    questions, answers, pairs = found.questions, found.answers, found.pairs
+    words = found.words + 0.5 * found.told
+    index = Index(pairs)
+    row_of = [answers.index(p.answer) for p in pairs]
     for n, hits in enumerate(index.search_all([q["question"] for q in questions], 10)):
         for hit in hits:
-            at = row_of[hit.pair]
-            words[n, at] = words[n, at] + 0.6 * hit.score
+            words[n, row_of[hit.pair]] += 0.6 * hit.score
     best = words.topk(6)
-    first = {p.answer: p for p in reversed(whole.pairs)}
+    first = {p.answer: p for p in reversed(pairs)}
     lines = {
         "rows": [{"wordings": list(first[a].phrasings), "answer": a} for a in answers],
         "questions": [

@@ -5,8 +5,8 @@
 Asks what was never trained (the run's held-out wordings, or the reworded questions of an exam), the
 same in every mode, one by one in one process after a first that is not counted (it pays for what is
 made once): a question that was trained letter for letter costs nothing in `verbatim`. Prints one
-JSON line a mode: median and 95th percentile of the seconds to the whole answer, and the median
-against `free`.
+JSON line a mode: median and 95th percentile of the seconds to the whole answer, the median against
+`free`, and how many passes of the model a question took, and seconds in them, by what they are for.
 """
 
 from __future__ import annotations
@@ -16,12 +16,33 @@ import json
 import random
 import time
 from pathlib import Path
+from typing import Any
 
 from kefu.bot import Bot
 from kefu.records import Mode
 from kefu.workspace import Workspace
 
+PASSES = ("hidden", "reading", "crossed")
+"""What `bot` asks a model for but text."""
 MODES: tuple[Mode, ...] = ("free", "sample", "locked", "verbatim")
+
+
+def watched(engine: Any) -> dict[str, list[float]]:
+    """Seconds of each pass from now on, by what it is for."""
+    spent: dict[str, list[float]] = {name: [] for name in PASSES}
+
+    def timed(name: str, work: Any) -> Any:
+        def wrapped(*args: Any) -> Any:
+            begun = time.perf_counter()
+            made = work(*args)
+            spent[name].append(time.perf_counter() - begun)
+            return made
+
+        return wrapped
+
+    for name in PASSES:
+        setattr(engine, name, timed(name, getattr(engine, name)))
+    return spent
 
 
 def main() -> None:
@@ -41,12 +62,15 @@ def main() -> None:
         every = [q["question"] for q in lines if q["kind"] == "reworded"]
     asked = random.Random(1).sample(every, min(said.questions, len(every)))
     medians = {}
+    spent = watched(bot.engine)
     for mode in said.modes:
         bot.mode = mode
         begun = time.perf_counter()
         bot.answer("…")
         first = time.perf_counter() - begun
         took = []
+        for passes in spent.values():
+            passes.clear()
         for question in asked:
             begun = time.perf_counter()
             bot.answer(question)
@@ -61,6 +85,8 @@ def main() -> None:
             if "free" in medians
             else None,
             "first_s": round(first, 1),
+            "passes": {n: round(len(s) / len(asked), 2) for n, s in spent.items() if s},
+            "pass_s": {n: round(sum(s) / len(asked), 3) for n, s in spent.items() if s},
             "rows": len(pairs),
             "asked": len(asked),
         }

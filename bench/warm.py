@@ -244,6 +244,19 @@ def contrast(
     return (norm - good)[asked].mean()
 
 
+def descend(
+    loss: torch.Tensor, optimizer: torch.optim.Optimizer, said: argparse.Namespace, step: int
+) -> None:
+    """One optimizer step: the rate warms up for 6 % of the steps, and ends at zero by a cosine."""
+    share = min(1.0, step / max(1, said.steps * 0.06))
+    for group in optimizer.param_groups:
+        group["lr"] = said.rate * share * 0.5 * (1 + math.cos(math.pi * step / said.steps))
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], 1.0)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+
+
 def train(said: argparse.Namespace) -> None:
     everything = corpus(said.corpus)
     aside = [] if said.all else dealt(everything, PARTS)[ASIDE]
@@ -271,18 +284,11 @@ def train(said: argparse.Namespace) -> None:
     feed = batches(learnt, said.batch, said.each, dice)
     mean = 0.0
     for step in range(1, said.steps + 1):
-        share = min(1.0, step / max(1, said.steps * 0.06))
-        rate = said.rate * share * 0.5 * (1 + math.cos(math.pi * step / said.steps))
-        for group in optimizer.param_groups:
-            group["lr"] = rate
         texts, owners = next(feed)
         states = reader.states(texts) - centre
         who = torch.tensor(owners, device=states.device)
         loss = contrast(states, who, said.temperature, said.form, said.hard)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(weights, 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        descend(loss, optimizer, said, step)
         mean = float(loss.detach()) if step == 1 else 0.9 * mean + 0.1 * float(loss.detach())
         if step % said.every == 0 or step == said.steps:
             tell(step, mean)

@@ -20,6 +20,8 @@ import itertools
 import json
 import random
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ from kefu.bot import Bot
 from kefu.bot.memory import SHARPNESS, Memory
 from kefu.bot.weighing import WITNESSES
 from kefu.faq import read
+from kefu.records import Origin, Pair
 from kefu.workspace import RunFolder
 
 LEAST = -9.2
@@ -41,35 +44,52 @@ def asked(path: Path) -> list[dict[str, Any]]:
     return [q for q in lines if q["kind"] in KINDS and not q.get("history")]
 
 
-def untrained(faq: Path, exam: Path) -> None:
+@dataclass(frozen=True)
+class Untrained:
+    """An exam as the adapter that kefu brings reads it, with nothing learned from the FAQ."""
+
+    pairs: Sequence[Pair]
+    answers: list[str]
+    questions: list[dict[str, Any]]
+    words: torch.Tensor
+    """(questions, answers): likeness to the nearest wording of each answer."""
+    told: torch.Tensor
+    """(questions, answers): likeness to the answer itself."""
+
+
+def warm_reader() -> Any:
+    """The base with the adapter that kefu brings."""
     import warm
     from kefu.weights.warm import start
 
     said = argparse.Namespace(base=warm.BASE, seed=42, layers=0, targets=None, rank=16, dropout=0.0)
     reader = warm.Reader(said)
     start(reader.model, said.base)
+    return reader
+
+
+def read_untrained(faq: Path, exam: Path) -> Untrained:
+    reader = warm_reader()
     pairs, questions = read(faq).pairs, asked(exam)
     answers = list(dict.fromkeys(p.answer for p in pairs))
     texts = [(t, answers.index(p.answer)) for p in pairs for t in p.phrasings]
-    known = reader.all_states([t for t, _ in texts], 64).cpu()
-    told = reader.all_states(answers, 32).cpu()
-    states = reader.all_states([q["question"] for q in questions], 64).cpu()
+    states = reader.all_states([q["question"] for q in questions], 64)
+    words = Memory(reader.all_states([t for t, _ in texts], 64), [owner for _, owner in texts])
+    told = Memory(reader.all_states(answers, 32), range(len(answers)))
+    return Untrained(pairs, answers, questions, words.likeness(states), told.likeness(states))
 
-    def likeness(others: torch.Tensor) -> torch.Tensor:
-        centre = others.mean(0)
-        unit = torch.nn.functional.normalize
-        return unit(states - centre, dim=-1) @ unit(others - centre, dim=-1).T
 
-    near = likeness(known)
-    owners = torch.tensor([owner for _, owner in texts]).expand_as(near)
-    words = torch.full((len(questions), len(answers)), -1.0)
-    words = words.scatter_reduce(1, owners, near, "amax")
+def untrained(faq: Path, exam: Path) -> None:
+    import warm
+
+    read = read_untrained(faq, exam)
+    answers, questions = read.answers, read.questions
     kinds = [q["kind"] for q in questions]
     truth = [answers.index(q["answer"]) if q["answer"] in answers else -1 for q in questions]
     for name, score in {
-        "wordings": words,
-        "answers": likeness(told),
-        "wordings + 0.5 answers": words + 0.5 * likeness(told),
+        "wordings": read.words,
+        "answers": read.told,
+        "wordings + 0.5 answers": read.words + 0.5 * read.told,
     }.items():
         top, best = score.max(1)
         hits = [float(s) for s, b, t in zip(top, best, truth, strict=True) if int(b) == t]
@@ -135,12 +155,8 @@ def cross(folder: Path) -> None:
     from kefu.bot.cross_encoder import READ, CrossEncoder
     from kefu.intents import dealt, intents
     from kefu.recall import Index
-    from kefu.records import Origin, Pair
-    from kefu.weights.warm import start
 
-    said = argparse.Namespace(base=warm.BASE, seed=42, layers=0, targets=None, rank=16, dropout=0.0)
-    reader, dice = warm.Reader(said), random.Random(3)
-    start(reader.model, said.base)
+    reader, dice = warm_reader(), random.Random(3)
     engine: Any = Adapted(folder)
     faqs = warm.pseudo_faqs(dealt(intents(), warm.PARTS)[warm.ASIDE])
     found = []

@@ -13,7 +13,7 @@ import export_runs as tiny
 from kefu.bot.cross_encoder import LONGEST, CrossEncoder, closing, opening
 from kefu.bot.prefixes import Prefixes
 from kefu.records import Origin, Pair
-from kefu.weights import last_states
+from kefu.weights import last_states, warm
 
 OPENINGS = [[3, 14, 15, 92, 65], [35, 8, 97, 93, 23, 84, 62, 64], [3, 14, 15, 92, 65]]
 CLOSINGS = [[9, 32, 38], [46, 26], [43, 38, 32, 79, 50]]
@@ -60,8 +60,7 @@ def test_a_beginning_is_read_once_and_what_is_kept_is_bounded(model: Any) -> Non
 
 
 class Flat:
-    """A model whose state after a row and a question is the row's first tokens' sum, so that the
-    test knows which row was read with which question."""
+    """A model that notes which row was read with which question; its states say nothing."""
 
     device, context = "cpu", 512
 
@@ -71,9 +70,7 @@ class Flat:
 
 
 def test_a_follow_up_is_read_with_the_question_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    from kefu.bot import cross_encoder
-
-    monkeypatch.setattr(cross_encoder, "direction", lambda name: torch.tensor([1.0, 0.0]))
+    monkeypatch.setattr(warm, "direction", lambda name: torch.tensor([1.0, 0.0]))
     words = tiny.tokenizer(chat=False)
     words.bos_token_id = words.eos_token_id
     rows = [Pair(f"問{n}", "答" * (n + 1), Origin("f.csv", n)) for n in range(3)]

@@ -321,7 +321,8 @@ class Bot:
             for (question, _), number in zip(asked, by_heart, strict=True)
         ]
 
-    def _settled(self, question: str, found: Weighed) -> Weighed:  # with a look at its year
+    def _settled(self, question: str, found: Weighed) -> Weighed:
+        """With a look at the year that it names."""
         rows = (p.phrasings for p in self.pairs if p.answer == self.answers[found.best])
         return replace(found, elsewhen=of_another_year(question, chain.from_iterable(rows)))
 

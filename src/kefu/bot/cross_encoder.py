@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from ..records import Pair, Turn
-from ..weights.warm import direction
+from ..weights import warm
 from .engine import Model
 
 READ = 3
@@ -42,14 +42,14 @@ def closing(tokenizer: Any, question: str) -> list[int]:
 
 
 class CrossEncoder:
-    """Reads questions after the rows of one FAQ, by the adapter beside the warm adapter `warm`.
+    """Reads questions after the rows of one FAQ, by the adapter beside the warm adapter `name`.
 
     `rows` has for each answer, by number, the row with the wordings that may be known.
     """
 
-    def __init__(self, tokenizer: Any, warm: str, rows: Sequence[Pair]) -> None:
+    def __init__(self, tokenizer: Any, name: str, rows: Sequence[Pair]) -> None:
         self._tokenizer, self._rows = tokenizer, rows
-        self._direction = direction(warm)
+        self._direction = warm.direction(name)
         self._openings: dict[int, list[int]] = {}
 
     def read(

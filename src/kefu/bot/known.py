@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 from ..recall import Index, normalise
 from ..records import Example, Faq, Pair, trained_part
-from ..weights.warm import has_cross
+from ..weights import warm
 from ..workspace import RunFolder
 from .book import Book, Reader
 from .cross_encoder import CrossEncoder
 from .generate import MOST
 from .memory import Memory
 from .trie import build
-from .weighing import CROSS, Weigher
+from .weighing import Weigher
 
 if TYPE_CHECKING:
     from .bot import Bot
@@ -56,15 +56,15 @@ def weigher(bot: Bot) -> tuple[Weigher, dict[str, int]]:
 
 def weights_of(bot: Bot) -> tuple[float, ...]:
     """The weights of the witnesses that the bot has."""
-    weights = Reader.weights if bot.book else Weigher.weights
-    return (*weights, CROSS) if has_cross(bot.plan.warm.value) else weights
+    kind = Reader if bot.book else Weigher
+    return kind.weights_with(warm.has_cross(bot.plan.warm.value))
 
 
 def cross(bot: Bot, pairs: Sequence[Pair]) -> CrossEncoder | None:
     """Reads questions after rows, which have the wordings of `pairs`. None where the base has no
     adapter for it."""
     name = bot.plan.warm.value
-    if not has_cross(name):
+    if not warm.has_cross(name):
         return None
     rows = {pair.answer: pair for pair in reversed(pairs)}
     return CrossEncoder(bot.prompt.tokenizer, name, [rows[text] for text in bot.answers])

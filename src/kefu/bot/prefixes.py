@@ -36,33 +36,26 @@ class Prefixes:
         device: str,
     ) -> torch.Tensor:
         """The decoder's last state after each opening with its closing, (n, d) in float32."""
-        found = []
-        for start in range(0, len(openings), TOGETHER):
-            part = slice(start, start + TOGETHER)
-            found.append(self._some(model, openings[part], closings[part], device))
-        return torch.cat(found)
+        both = [(tuple(first), last) for first, last in zip(openings, closings, strict=True)]
+        parts = [both[start : start + TOGETHER] for start in range(0, len(both), TOGETHER)]
+        return torch.cat([self._some(model, part, device) for part in parts])
 
     @torch.inference_mode()
     def _some(
-        self,
-        model: Any,
-        openings: Sequence[Sequence[int]],
-        closings: Sequence[Sequence[int]],
-        device: str,
+        self, model: Any, both: Sequence[tuple[tuple[int, ...], Sequence[int]]], device: str
     ) -> torch.Tensor:
         from transformers import DynamicCache
 
-        keys = [tuple(ids) for ids in openings]
+        keys, closings = [key for key, _ in both], [last for _, last in both]
         kept = self._beginnings(model, list(dict.fromkeys(keys)), device)
         before, after = max(map(len, keys)), max(map(len, closings))
-        past = DynamicCache()
+        past, dtype = DynamicCache(), next(model.parameters()).dtype
         for layer in range(len(kept[keys[0]])):
-            both = [
+            states = (
                 torch.stack([_left(kept[key][layer][which], before) for key in keys])
                 for which in (0, 1)
-            ]
-            dtype = next(model.parameters()).dtype
-            past.update(*(part.to(device, dtype) for part in both), layer)
+            )
+            past.update(*(part.to(device, dtype) for part in states), layer)
         ids = [[*ids, *[0] * (after - len(ids))] for ids in closings]
         seen = [
             [0] * (before - len(key)) + [1] * (len(key) + len(own)) + [0] * (after - len(own))
@@ -77,20 +70,21 @@ class Prefixes:
             use_cache=True,
         ).last_hidden_state
         ends = torch.tensor([len(ids) - 1 for ids in closings], device=device)
-        states: torch.Tensor = out[torch.arange(len(keys), device=device), ends].float()
-        return states
+        found: torch.Tensor = out[torch.arange(len(keys), device=device), ends].float()
+        return found
 
     def _beginnings(
         self, model: Any, keys: Sequence[tuple[int, ...]], device: str
     ) -> dict[tuple[int, ...], Kept]:
         """What is kept of each beginning, those that are new among them."""
-        found = {key: self._kept.pop(key) for key in keys if key in self._kept}
-        new = [key for key in keys if key not in found]
+        new = [key for key in keys if key not in self._kept]
         if new:
-            made = dict(zip(new, _read(model, new, device), strict=True))
-            self.bytes += sum(map(_bytes, made.values()))
-            found |= made
-        self._kept.update(found)
+            made = _read(model, new, device)
+            self._kept.update(zip(new, made, strict=True))
+            self.bytes += sum(map(_bytes, made))
+        found = {key: self._kept[key] for key in keys}
+        for key in keys:
+            self._kept.move_to_end(key)
         while self.bytes > self.room and len(self._kept) > 1:
             self.bytes -= _bytes(self._kept.popitem(last=False)[1])
         return found

@@ -123,8 +123,12 @@ class Weigher:
         self.owners = list(owners)
         self.answers = answers
         self.cross = cross
-        if cross is not None:
-            self.weights = (*type(self).weights, CROSS)
+        self.weights = self.weights_with(cross is not None)
+
+    @classmethod
+    def weights_with(cls, cross: bool) -> tuple[float, ...]:
+        """Of the witnesses, a cross-encoder the last among them where there is one."""
+        return (*cls.weights, CROSS) if cross else cls.weights
 
     @property
     def bytes(self) -> int:

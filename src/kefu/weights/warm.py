@@ -5,6 +5,9 @@ thing; `bench/warm.py` makes it again. What comes out of a run is one ordinary a
 base all the same: only its first values are others. Learning an FAQ by heart costs an adapter some
 of what it knew of wordings before, so questions are compared as they are read without it.
 
+Beside it may lie an adapter for a cross-encoder on the same base, which has learned from the same
+corpus what an answer covers; `bench/cross_encoder.py` makes that.
+
 Knows nothing of plans: which base has a warm adapter stands in the catalogue of bases.
 """
 
