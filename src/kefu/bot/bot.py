@@ -39,6 +39,7 @@ class Bot:
 
     def __init__(self, folder: RunFolder, plan: Plan, engine: Model, prompt: Prompt) -> None:
         self.folder, self.plan, self.engine, self.prompt = folder, plan, engine, prompt
+        self._batch = BATCH * (8 if engine.device.startswith("cuda") else 1)
         self.mode: Mode = plan.mode.value
         self.book = Book(folder, plan.shown.value) if plan.book.value == "open" else None
         self.weights = weights_of(self)  # of the witnesses
@@ -181,7 +182,7 @@ class Bot:
         most: int | None,
         temperature: float | None,
     ) -> Iterator[Reply]:
-        size = BATCH * (8 if self.engine.device.startswith("cuda") else 1)
+        size = self._batch
         for start in range(0, len(asked), size * SPREAD):
             part = asked[start : start + size * SPREAD]
             prompts = [self._prompt(q, h)[0] for q, h in part]
@@ -212,8 +213,8 @@ class Bot:
 
     def evidence(self, rows: Sequence[Example]) -> Iterator[sure.Seen]:
         """What questions with known answers show, for the calibration."""
-        for start in range(0, len(rows), 32):
-            part = rows[start : start + 32]
+        for start in range(0, len(rows), self._batch):
+            part = rows[start : start + self._batch]
             asked = [(r.question, r.history) for r in part]
             prompts = [self._prompt(*one)[0] for one in asked]
             for row, found in zip(part, self._ready().weigh(asked, prompts), strict=True):
@@ -265,8 +266,7 @@ class Bot:
         if self.mode == "sample":
             made = [self._sample(p, most, temperature) for p in prompts]
         else:
-            texts = generate_all(self.engine, self.prompt, prompts, most=most)
-            made = [self._free(ids) for ids in texts]
+            made = list(map(self._free, generate_all(self.engine, self.prompt, prompts, most=most)))
         return [replace(r, read=len(p)) for r, p in zip(made, prompts, strict=True)]
 
     def _locked(self, asked: Sequence[Asked], prompts: list[list[int]], most: int) -> list[Reply]:

@@ -14,7 +14,7 @@ import torch
 
 ROOM = 96 * 2**20
 """Bytes that are kept: about 60 rows of an FAQ with a base of 270M parameters."""
-TOGETHER = 16
+TOGETHER = {"cpu": 16, "cuda": 256}
 """Sequences that are computed side by side."""
 Kept = list[tuple[torch.Tensor, torch.Tensor]]
 """For each layer keys and values (heads, tokens, d) of one beginning, in half precision."""
@@ -37,7 +37,8 @@ class Prefixes:
     ) -> torch.Tensor:
         """The decoder's last state after each opening with its closing, (n, d) in float32."""
         both = [(tuple(first), last) for first, last in zip(openings, closings, strict=True)]
-        parts = [both[start : start + TOGETHER] for start in range(0, len(both), TOGETHER)]
+        size = TOGETHER["cuda" if device.startswith("cuda") else "cpu"]
+        parts = [both[start : start + size] for start in range(0, len(both), size)]
         return torch.cat([self._some(model, part, device) for part in parts])
 
     @torch.inference_mode()
@@ -98,7 +99,7 @@ def _read(model: Any, keys: Sequence[tuple[int, ...]], device: str) -> list[Kept
     ids = torch.tensor([[*key, *[0] * (width - len(key))] for key in keys], device=device)
     past = DynamicCache()
     model.get_decoder()(input_ids=ids, past_key_values=past, use_cache=True)
-    layers = [(layer.keys.half().cpu(), layer.values.half().cpu()) for layer in past.layers]
+    layers = [(layer.keys.half(), layer.values.half()) for layer in past.layers]
     return [
         [(k[n, :, : len(key)].clone(), v[n, :, : len(key)].clone()) for k, v in layers]
         for n, key in enumerate(keys)

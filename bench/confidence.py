@@ -1,0 +1,172 @@
+"""What a bot's witnesses say of other shops' customers: how sure is sure enough?
+
+    python bench/confidence.py make OUT [--faqs 12]
+    python bench/confidence.py train OUT [--jobs 6] [--steps N]
+    python bench/confidence.py gather OUT [--jobs 6]
+    python bench/confidence.py fit OUT [--write]
+
+`make` writes pseudo-FAQs of topics that `bench/cross_encoder.py` without --all keeps aside, four
+wordings a row, and what is asked of each: other wordings and questions that the answer covers
+(reworded), questions beside it (near-misses, only of rows that have no sibling of the same topic in
+the FAQ, which might answer them) and questions of other topics (out of scope). `train` trains a run
+on each, as `kefu train` does. `gather` puts the questions, and the run's own held-out ones, to the
+run and keeps what each witness says. Have it read by a cross-encoder that has not learned these
+topics: with PYTHONPATH at a copy of `src` whose `weights/data/gemma-3-270m-cross.safetensors` is
+that adapter. `fit` tells what confidences and thresholds from these questions are worth on FAQs
+that they do not come from (one kept aside in turn), beside those from the FAQ's own held-out
+questions alone; with --write it writes the table that kefu brings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import warm
+from kefu.intents import Intent, dealt, intents
+
+SIZES = (40, 20, 60)
+"""Rows of the pseudo-FAQs, in turns."""
+ASKED = {"wordings": 2, "covered": 3, "beside": 3}
+"""Questions of each row."""
+FOREIGN = 1.5
+"""Questions out of scope for each row."""
+
+
+def faqs(many: int) -> list[tuple[list[Intent], set[int]]]:
+    """(rows, those that have no sibling) of each; about half of the rows without."""
+    dice = random.Random(5)
+    topics: dict[str, list[Intent]] = {}
+    for intent in dealt([i for i in intents() if i.answer], warm.PARTS)[warm.ASIDE]:
+        topics.setdefault(intent.topic, []).append(intent)
+    bag = sorted(topics)
+    dice.shuffle(bag)
+    made = []
+    for number in range(many):
+        rows: list[Intent] = []
+        alone: set[int] = set()
+        while len(rows) < SIZES[number % len(SIZES)] and bag:
+            group = topics[bag.pop()]
+            if len(alone) * 2 <= len(rows):
+                alone.add(len(rows))
+                group = [dice.choice(group)]
+            rows += group
+        if rows:
+            made.append((rows, alone))
+    return made
+
+
+def make(out: Path, many: int) -> None:
+    from kefu.faq import write
+    from kefu.records import Origin, Pair
+
+    out.mkdir(parents=True, exist_ok=True)
+    every, dice = faqs(many), random.Random(6)
+    for number, (rows, alone) in enumerate(every):
+        pairs, asked = [], []
+        for n, intent in enumerate(rows):
+            (first, *more), others = warm.indexed(intent)
+            pairs.append(Pair(first, intent.answer, Origin("made", n), tuple(more)))
+            good = some(dice, [w for w in others if len(w) > 3], ASKED["wordings"])
+            good += some(dice, list(intent.covered), ASKED["covered"])
+            asked += [(q, "reworded", intent.answer) for q in good]
+            if n in alone:
+                bad = some(dice, [*intent.near, *intent.beside], ASKED["beside"])
+                asked += [(q, "near-miss", None) for q in bad]
+        foreign = [
+            q
+            for others, _ in every[:number] + every[number + 1 :]
+            for i in others
+            if i.topic not in {r.topic for r in rows}
+            for q in (i.wordings[0], *i.covered)
+        ]
+        away = some(dice, foreign, round(FOREIGN * len(rows)))
+        asked += [(q, "out-of-scope", None) for q in away]
+        write(pairs, out / f"{number}.csv")
+        lines = [{"question": q, "kind": kind, "answer": answer} for q, kind, answer in asked]
+        (out / f"{number}.json").write_text(json.dumps(lines, ensure_ascii=False))
+        print(number, len(pairs), len(asked), flush=True)
+
+
+def some(dice: random.Random, every: list[str], many: int) -> list[str]:
+    return dice.sample(every, min(many, len(every)))
+
+
+def train(out: Path, number: int, steps: int | None) -> None:
+    from kefu import jobs
+    from kefu.plan import probe
+    from kefu.settings import Settings
+    from kefu.workspace import Workspace
+
+    workspace = Workspace(out / "work")
+    settings = Settings(seed=number + 1)
+    faq = jobs.open_faq(workspace, settings, str((out / f"{number}.csv").resolve()))
+    prepared = jobs.prepare(faq, settings, probe(), hold_out=False, steps=steps)
+    jobs.train(workspace, prepared, name=f"faq-{number}")
+
+
+def gather(out: Path, number: int) -> None:
+    from kefu.bot import Bot
+    from kefu.workspace import Workspace
+
+    folder = Workspace(out / "work").run(f"faq-{number}")
+    bot = Bot.open(folder)
+    asked = json.loads((out / f"{number}.json").read_text())
+    held = [
+        {"question": e.question, "kind": f"held-out {e.kind}", "answer": e.answer}
+        for e in folder.split().held_out
+        if not e.history
+    ]
+    found = []
+    for start in range(0, len(asked + held), 32):
+        part = (asked + held)[start : start + 32]
+        told = bot.witnesses([q["question"] for q in part])
+        for q, one in zip(part, told, strict=True):
+            truth = bot.answers.index(q["answer"]) if q["answer"] is not None else -1
+            found.append((q["question"], q["kind"], truth, one.evidence.half(), one.states.half()))
+    torch.save(found, out / f"{number}.pt")
+
+
+def side_by_side(what: str, said: argparse.Namespace) -> None:
+    waiting = sorted(int(p.stem) for p in said.out.glob("*.csv"))
+    if said.one is not None:
+        waiting = []
+        train(said.out, said.one, said.steps) if what == "train" else gather(said.out, said.one)
+    running: list[subprocess.Popen[bytes]] = []
+    while waiting or running:
+        while waiting and len(running) < said.jobs:
+            number = str(waiting.pop(0))
+            running.append(
+                subprocess.Popen([sys.executable, __file__, *sys.argv[1:], "--one", number])
+            )
+        if running.pop(0).wait():
+            print("one has failed", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=("make", "train", "gather", "fit"))
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--faqs", type=int, default=12)
+    parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--write", action="store_true")
+    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    said: Any = parser.parse_args()
+    if said.what == "make":
+        make(said.out, said.faqs)
+    elif said.what == "fit":
+        raise SystemExit("not yet")
+    else:
+        side_by_side(said.what, said)
+
+
+if __name__ == "__main__":
+    main()
