@@ -3,6 +3,7 @@
     python bench/confidence.py make OUT [--faqs 12]
     python bench/confidence.py train OUT [--jobs 6] [--steps N]
     python bench/confidence.py gather OUT [--jobs 6]
+    python bench/confidence.py dump RUN_FOLDER EXAM.jsonl OUT.pt
     python bench/confidence.py fit OUT [--write]
 
 `make` writes pseudo-FAQs of topics that `bench/cross_encoder.py` without --all keeps aside, four
@@ -12,9 +13,10 @@ the FAQ, which might answer them) and questions of other topics (out of scope). 
 on each, as `kefu train` does. `gather` puts the questions, and the run's own held-out ones, to the
 run and keeps what each witness says. Have it read by a cross-encoder that has not learned these
 topics: with PYTHONPATH at a copy of `src` whose `weights/data/gemma-3-270m-cross.safetensors` is
-that adapter. `fit` tells what confidences and thresholds from these questions are worth on FAQs
-that they do not come from (one kept aside in turn), beside those from the FAQ's own held-out
-questions alone; with --write it writes the table that kefu brings.
+that adapter. `dump` does the same for any run and exam. `fit` tells what confidences and thresholds
+from these questions are worth on FAQs that they do not come from (one kept aside in turn), beside
+those from the FAQ's own held-out questions alone; with --write it writes the table that kefu
+brings.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ import torch
 import warm
 from kefu.intents import Intent, dealt, intents
 
+KINDS = ("reworded", "near-miss", "out-of-scope", "hostile")
 SIZES = (40, 20, 60)
 """Rows of the pseudo-FAQs, in turns."""
 ASKED = {"wordings": 2, "covered": 3, "beside": 3}
@@ -113,25 +116,28 @@ def train(out: Path, number: int, steps: int | None) -> None:
 
 
 def gather(out: Path, number: int) -> None:
-    from kefu.bot import Bot
-    from kefu.workspace import Workspace
+    run = out / "work" / "runs" / f"faq-{number}"
+    dump(run, json.loads((out / f"{number}.json").read_text()), out / f"{number}.pt")
 
-    folder = Workspace(out / "work").run(f"faq-{number}")
-    bot = Bot.open(folder)
-    asked = json.loads((out / f"{number}.json").read_text())
-    held = [
-        {"question": e.question, "kind": f"held-out {e.kind}", "answer": e.answer}
-        for e in folder.split().held_out
-        if not e.history
-    ]
+
+def dump(run: Path, asked: list[dict[str, Any]], out: Path) -> None:
+    """What the run's witnesses say of the questions, and of its own held-out ones."""
+    from kefu.bot import Bot
+    from kefu.workspace import RunFolder
+
+    bot = Bot.open(RunFolder(run))
+    for e in bot.folder.split().held_out:
+        if not e.history:
+            kind = "held-out" if e.answer is not None else "held-out away"
+            asked.append({"question": e.question, "kind": kind, "answer": e.answer})
     found = []
-    for start in range(0, len(asked + held), 32):
-        part = (asked + held)[start : start + 32]
+    for start in range(0, len(asked), 256):
+        part = asked[start : start + 256]
         told = bot.witnesses([q["question"] for q in part])
         for q, one in zip(part, told, strict=True):
             truth = bot.answers.index(q["answer"]) if q["answer"] is not None else -1
             found.append((q["question"], q["kind"], truth, one.evidence.half(), one.states.half()))
-    torch.save(found, out / f"{number}.pt")
+    torch.save(found, out)
 
 
 def side_by_side(what: str, said: argparse.Namespace) -> None:
@@ -151,6 +157,11 @@ def side_by_side(what: str, said: argparse.Namespace) -> None:
 
 
 def main() -> None:
+    if sys.argv[1:2] == ["dump"]:
+        run, exam, out = map(Path, sys.argv[2:5])
+        lines = [json.loads(line) for line in exam.read_text("utf-8").splitlines()]
+        dump(run, [q for q in lines if q["kind"] in KINDS and not q.get("history")], out)
+        return
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=("make", "train", "gather", "fit"))
     parser.add_argument("out", type=Path)

@@ -14,9 +14,10 @@ right answers from near-misses and questions out of scope (areas under the curve
 right row. `prior` is a control: the same question read after a row that it has nothing to do with,
 which shows what the question's style alone gives away; `plain` sets near-misses against the FAQ's
 own further wordings, which are as short and plain as they. --old learns nothing of the corpus's
-covered and not covered questions. `shipped` judges kefu's own adapter by an exam, as the bot reads.
-Prints one JSON line a judgement; writes the adapter to --out, in bf16, with the direction that its
-states are multiplied by.
+covered and not covered questions. With --joined a share of the rows has the answers of one or two
+other topics in its answer, too: longer text to find something in. `shipped` judges kefu's own
+adapter by an exam, as the bot reads. Prints one JSON line a judgement; writes the adapter to --out,
+in bf16, with the direction that its states are multiplied by.
 """
 
 from __future__ import annotations
@@ -44,12 +45,6 @@ SCALE = 20.0
 
 Reads = Callable[[Sequence[tuple[int, str]]], list[float]]
 """(number of the row, question) of many -> their numbers."""
-
-
-def asked_beside(intent: Intent, old: bool) -> tuple[list[str], list[str]]:
-    """(what the answer covers, what it does not)."""
-    covered, beside = list(intent.wordings), list(intent.near)
-    return (covered, beside) if old else ([*covered, *intent.covered], [*beside, *intent.beside])
 
 
 class Reader(warm.Reader):
@@ -137,7 +132,7 @@ def judge(reader: Reader, aside: Sequence[Intent]) -> dict[str, float]:
     """How well covered and not covered part, over all rows and within a row's mirrored pairs."""
     asked = []
     for intent in aside:
-        good, bad = asked_beside(intent, old=False)
+        good, bad = [*intent.wordings, *intent.covered], [*intent.near, *intent.beside]
         shown = intent.wordings[:2]
         unseen = [w for w in good if w not in shown]
         asked.append((reader.opening(shown, intent.answer), [*unseen, *bad]))
@@ -215,7 +210,6 @@ def neighbours(reader: Reader, every: Sequence[Intent]) -> list[list[int]]:
 
 def train(said: argparse.Namespace) -> None:
     every = [i for i in intents() if i.answer]
-    taught = [asked_beside(intent, said.old) for intent in every]
     parted = dealt(every, warm.PARTS)[warm.ASIDE]
     kept_aside = set() if said.all else {i.topic for i in parted}
     learnt = [n for n, i in enumerate(every) if i.topic not in kept_aside]
@@ -241,20 +235,32 @@ def train(said: argparse.Namespace) -> None:
             line[path.stem] = judge_exam(reader.over(exam["rows"]), exam)
         print(json.dumps(line, ensure_ascii=False), flush=True)
 
+    def drawn(of: Sequence[str], many: int) -> list[str]:
+        return dice.sample(of, min(many, len(of)))
+
     def asked_of(n: int) -> tuple[list[int], list[str], list[float]]:
-        first, *more = every[n].wordings
-        shown = [first, *dice.sample(more, min(dice.randint(0, 3), len(more)))]
-        covered, beside = taught[n]
-        rest = [w for w in covered if w not in shown]
-        good = dice.sample(rest, min(said.good, len(rest)))
-        bad = dice.sample(beside, min(said.bad, len(beside)))
-        others = []
+        row = every[n]
+        first, *more = row.wordings
+        shown = [first, *drawn(more, dice.randint(0, 3))]
+        rest = [w for w in row.wordings if w not in shown]
+        if said.old:
+            good, bad = drawn(rest, said.good), drawn(row.near, said.bad)
+        else:  # most wordings and near-misses are plain: what is not counts as much
+            good = [*drawn(rest, said.good // 2), *drawn(row.covered, (said.good + 1) // 2)]
+            bad = [*drawn(row.near, said.bad // 4), *drawn(row.beside, said.bad - said.bad // 4)]
+        answers = [row.answer]
+        if dice.random() < said.joined:
+            for other in dice.sample(learnt, dice.randint(1, 2)):
+                if every[other].topic != row.topic:
+                    answers.append(every[other].answer)
+                    good += drawn(every[other].covered, 1)
+                    bad += drawn(every[other].beside, 1)
+            dice.shuffle(answers)
         for other in dice.sample(near[n], said.foreign):
-            if other in allowed:
-                others.append(dice.choice(taught[other][0]))
-        questions = [*good, *bad, *others]
-        marks = [1.0] * len(good) + [0.0] * (len(bad) + len(others))
-        return reader.opening(shown, every[n].answer), questions, marks
+            if other in allowed and every[other].answer not in answers:
+                bad.append(dice.choice([*every[other].wordings, *every[other].covered]))
+        marks = [1.0] * len(good) + [0.0] * len(bad)
+        return reader.opening(shown, "".join(answers)), [*good, *bad], marks
 
     allowed = set(learnt)
     bag: list[int] = []
@@ -355,8 +361,9 @@ def main() -> None:
     parser.add_argument("--onward", action="store_true", help="from the adapter that kefu brings")
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--rows", type=int, default=64)
-    parser.add_argument("--good", type=int, default=3)
-    parser.add_argument("--bad", type=int, default=3)
+    parser.add_argument("--good", type=int, default=4)
+    parser.add_argument("--bad", type=int, default=4)
+    parser.add_argument("--joined", type=float, default=0.0, help="share of rows in longer text")
     parser.add_argument("--foreign", type=int, default=2)
     parser.add_argument("--judged", type=int, default=300)
     parser.add_argument("--rank", type=int, default=16)
