@@ -109,7 +109,7 @@ def train(out: Path, number: int, steps: int | None) -> None:
     from kefu.workspace import Workspace
 
     workspace = Workspace(out / "work")
-    settings = Settings(seed=number + 1)
+    settings = Settings(seed=number + 1, base=warm.BASE)
     faq = jobs.open_faq(workspace, settings, str((out / f"{number}.csv").resolve()))
     prepared = jobs.prepare(faq, settings, probe(), hold_out=False, steps=steps)
     jobs.train(workspace, prepared, name=f"faq-{number}")

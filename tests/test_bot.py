@@ -236,6 +236,17 @@ def test_locked_lets_other_words_with_the_row_s_own_facts_through(bot: Bot, says
         assert bot.answer(question).text == row
 
 
+def test_locked_shows_no_text_that_turns_its_row_round_with_the_same_facts(
+    bot: Bot, says: Says
+) -> None:
+    bot.mode, bot.calibration = "locked", BOLD
+    row = "15 天內憑發票換尺寸一次。"
+    for turned in ("15 天之後憑發票換尺寸一次。", "15 天內憑發票不能換尺寸。"):
+        says(turned, True)
+        reply = bot.answer("怎麼換尺寸？")
+        assert reply.text == row and "something else" in reply.note
+
+
 def test_locked_hands_over_what_it_is_not_sure_of_and_writes_nothing_for_it(
     bot: Bot, monkeypatch: pytest.MonkeyPatch
 ) -> None:

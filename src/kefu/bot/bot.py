@@ -10,8 +10,7 @@ from itertools import chain
 from pathlib import Path
 
 from ..prompt import Prompt
-from ..records import Example, Faq, Mode, Pair, Plan, Reply, Turn
-from ..score import facts, names_of
+from ..records import Example, Mode, Pair, Plan, Reply, Turn
 from ..weights import load
 from ..workspace import RunFolder
 from . import calibration as sure
@@ -21,6 +20,7 @@ from .book import Book, Reader
 from .engine import Engine, Model
 from .generate import MOST, generate, generate_all
 from .known import bare, weigher, weights_of
+from .lock import Lock
 from .weighing import Asked, Told, Weighed, Weigher, certain
 from .years import of_another_year
 
@@ -51,8 +51,7 @@ class Bot:
         self.pairs = tuple(pairs)
         texts = list(dict.fromkeys(p.answer for p in self.pairs))
         self.answers = texts
-        self._names = names_of(Faq(self.pairs, ()))
-        self._facts = [facts(text, self._names) for text in texts]
+        self._lock: Lock | None = None
         self._weigher: Weigher | None = None
         self._known: dict[str, int] = {}
         self._asked = {bare(p.question) for p in self.pairs}
@@ -270,24 +269,24 @@ class Bot:
         return [replace(r, read=len(p)) for r, p in zip(made, prompts, strict=True)]
 
     def _locked(self, asked: Sequence[Asked], prompts: list[list[int]], most: int) -> list[Reply]:
-        """The model's own words where they have the facts of the row that is meant, else that row.
+        """The model's own words where they say what the row says that is meant, else that row.
 
         Text with a foreign fact, without one of the row's (an answer that drops the phone number is
         wrong), or cut off gives way. A row without facts gives nothing to hold text against, and
         what is handed over needs no text.
         """
+        lock = self._lock = self._lock or Lock(self.pairs)
         weighed = self._weigh(asked, prompts)
         replies = [self._verbatim(found) for found in weighed]
-        due = [self._facts[found.best] for found in weighed]
-        some = [i for i, reply in enumerate(replies) if due[i] and not reply.handed_over]
+        due = [self.answers[found.best] for found in weighed]
+        some = [i for i, r in enumerate(replies) if not r.handed_over and lock.holds(due[i])]
         if not some:
             return replies
         read = self._read([asked[i] for i in some], [prompts[i] for i in some])
         texts = generate_all(self.engine, self.prompt, read, most=most)
         for i, given, ids in zip(some, read, texts, strict=True):
             free = self._free(ids)
-            sound = free.stopped and not free.handed_over
-            sound = sound and facts(free.text, self._names) == due[i]
+            sound = lock.sound(free, self.source(weighed[i].best), due[i])
             replies[i] = replace(
                 replies[i],
                 text=free.text if sound else replies[i].text,

@@ -1,0 +1,38 @@
+"""What text of the model's own may be shown in `locked`.
+
+The row that is meant is chosen as in `verbatim`; its text is held against that row by what marks
+exams, and must have exactly its facts. So a text that an exam would mark wrong is not shown, and
+what the marks cannot see (score/marking.py says what) is not seen here either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..records import ExamQuestion, Faq, Pair, Reply
+from ..score import Marker, facts
+
+
+class Lock:
+    """The facts of some rows, worked out once, to hold any number of texts against."""
+
+    def __init__(self, pairs: Sequence[Pair]) -> None:
+        self._marker = Marker(Faq(tuple(pairs), ()))
+        self._due: dict[str, frozenset[str]] = {}
+
+    def holds(self, answer: str) -> bool:
+        """Whether the answer has facts: text without any gives nothing to hold against."""
+        return bool(self._facts(answer))
+
+    def sound(self, reply: Reply, question: str, answer: str) -> bool:
+        """Whether the reply says to the row's `question` what the row's `answer` says."""
+        if not reply.stopped or reply.handed_over:
+            return False
+        asked = ExamQuestion(question, "known", answer, source=question)
+        said = facts(reply.text, self._marker.names)
+        return said == self._facts(answer) and self._marker.mark(asked, reply).right
+
+    def _facts(self, answer: str) -> frozenset[str]:
+        if answer not in self._due:
+            self._due[answer] = facts(answer, self._marker.names)
+        return self._due[answer]
