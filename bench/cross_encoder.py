@@ -2,6 +2,7 @@
 
     python bench/cross_encoder.py --onward --all --out FOLDER [--steps 500] [--rows 64] …
     python bench/cross_encoder.py candidates FAQ EXAM OUT.json
+    python bench/cross_encoder.py mean FOLDER FOLDER … OUT.safetensors
     python bench/cross_encoder.py shipped OUT.json
 
 For each row of the corpus (`kefu.intents`) questions that its answer covers, questions beside it
@@ -15,9 +16,10 @@ right row. `prior` is a control: the same question read after a row that it has 
 which shows what the question's style alone gives away; `plain` sets near-misses against the FAQ's
 own further wordings, which are as short and plain as they. --old learns nothing of the corpus's
 covered and not covered questions. With --joined a share of the rows has the answers of one or two
-other topics in its answer, too: longer text to find something in. `shipped` judges kefu's own
-adapter by an exam, as the bot reads. Prints one JSON line a judgement; writes the adapter to --out,
-in bf16, with the direction that its states are multiplied by.
+other topics in its answer, too: longer text to find something in. `mean` makes one adapter of
+several that began alike, each matrix their mean (a "model soup": Wortsman et al. 2022). `shipped`
+judges kefu's own adapter by an exam, as the bot reads. Prints one JSON line a judgement; writes the
+adapter to --out, in bf16, with the direction that its states are multiplied by.
 """
 
 from __future__ import annotations
@@ -320,6 +322,16 @@ def candidates(faq: Path, exam: Path, out: Path) -> None:
         print(k, sum(q["truth"] in q["rows"][:k] for q in reworded) / len(reworded))
 
 
+def mean_of(folders: Sequence[Path], out: Path) -> None:
+    """One adapter whose matrices are the means of those in the folders."""
+    every = [load_file(folder / "adapter_model.safetensors") for folder in folders]
+    made = {
+        name: torch.stack([one[name].float() for one in every]).mean(0).to(values.dtype)
+        for name, values in every[0].items()
+    }
+    save_file(made, out)
+
+
 def shipped(path: Path) -> None:
     """Judges the adapter that kefu brings, by the bot's own code."""
     from peft import LoraConfig, get_peft_model
@@ -347,6 +359,10 @@ def shipped(path: Path) -> None:
 def main() -> None:
     if sys.argv[1:2] == ["candidates"]:
         candidates(*map(Path, sys.argv[2:5]))
+        return
+    if sys.argv[1:2] == ["mean"]:
+        *folders, out = map(Path, sys.argv[2:])
+        mean_of(folders, out)
         return
     if sys.argv[1:2] == ["shipped"]:
         shipped(Path(sys.argv[2]))
