@@ -11,6 +11,7 @@ import torch
 
 import export_runs as tiny
 from kefu.bot.cross_encoder import LONGEST, CrossEncoder, closing, opening
+from kefu.bot.engine import Engine
 from kefu.bot.prefixes import Prefixes
 from kefu.records import Origin, Pair
 from kefu.weights import last_states, warm
@@ -35,6 +36,23 @@ def test_a_beginning_that_was_kept_gives_the_states_of_the_whole(model: Any) -> 
         found = kept.states(model, OPENINGS, CLOSINGS, "cpu")
         assert torch.nn.functional.cosine_similarity(found, due).min() > 0.99999
         assert found.dtype == torch.float32 and found.shape == due.shape
+
+
+def test_what_follows_a_prompt_gives_the_states_of_the_whole(model: Any) -> None:
+    engine, prompt = Engine(model, "cpu"), OPENINGS[1]
+    due = last_states(model, [prompt, *([*prompt, *path] for path in CLOSINGS)], "cpu")
+    read: list[int] = []
+    model.get_decoder().register_forward_pre_hook(
+        lambda _, __, said: read.append(said["input_ids"].numel()), with_kwargs=True
+    )
+    found = [engine.hidden([prompt]), *(engine.after([prompt], [path]) for path in CLOSINGS)]
+    assert torch.nn.functional.cosine_similarity(torch.cat(found), due).min() > 0.99999
+    assert read == [len(prompt), *map(len, CLOSINGS)], "the prompt is read once"
+    engine.hidden([CLOSINGS[0]])  # another question came in between
+    again = engine.after([prompt], [CLOSINGS[1]])
+    assert torch.nn.functional.cosine_similarity(again, due[2:3]).min() > 0.99999
+    both = engine.after([prompt, prompt], CLOSINGS[:2])
+    assert torch.nn.functional.cosine_similarity(both, due[1:3]).min() > 0.99999
 
 
 def test_a_beginning_is_read_once_and_what_is_kept_is_bounded(model: Any) -> None:

@@ -224,6 +224,10 @@ class Spy:
         self.read += [list(ids) for ids in sequences]
         return self.model.hidden(sequences)
 
+    def after(self, prompts: Sequence[Sequence[int]], paths: Sequence[Sequence[int]]) -> Any:
+        self.read += [[*ids, *more] for ids, more in zip(prompts, paths, strict=True)]
+        return self.model.after(prompts, paths)
+
     def write(self, prompts: Sequence[Sequence[int]], *rest: Any) -> Any:
         self.read += [list(ids) for ids in prompts]
         return self.model.write(prompts, *rest)

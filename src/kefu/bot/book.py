@@ -118,6 +118,7 @@ class _Kept:
     def __init__(self, engine: Model, kept: dict[Key, torch.Tensor]) -> None:
         self.device, self.context = engine.device, engine.context
         self.logits, self.write, self.crossed = engine.logits, engine.write, engine.crossed
+        self.after = engine.after
         self._engine, self._kept = engine, kept
 
     def hidden(self, sequences: Sequence[Sequence[int]]) -> torch.Tensor:

@@ -61,7 +61,7 @@ def choose(
         if first is not None and not any(node.path for _, _, node in asked):
             states = first[[n for n, _, _ in asked]]
         else:
-            states = engine.hidden([[*prompts[n], *node.path] for n, _, node in asked])
+            states = engine.after([prompts[n] for n, *_ in asked], [o.path for *_, o in asked])
         for (number, probability, node), state in zip(asked, states, strict=True):
             tokens = list(node.branches)
             shares = torch.softmax(engine.logits(state, tokens), dim=-1).tolist()

@@ -15,6 +15,8 @@ from ..prompt import Prompt
 from ..weights import Warm, frozen_head, last_states
 from .prefixes import Prefixes
 
+KEPT = 1024
+"""Tokens of a prompt that is kept for what follows it, at most."""
 SLICE = 4096
 """Tokens of the vocabulary whose logits a processor makes at once: they stay in its cache."""
 
@@ -43,6 +45,13 @@ class Model(Protocol):
     ) -> torch.Tensor:
         """The states after each opening with its closing, (n, d) in float32, by the
         cross-encoder's adapter. Openings are read once."""
+        ...
+
+    def after(
+        self, prompts: Sequence[Sequence[int]], paths: Sequence[Sequence[int]]
+    ) -> torch.Tensor:
+        """As `hidden`, of prompts with what follows each: one prompt alone that was just asked for
+        is not read again."""
         ...
 
     def logits(self, hidden: torch.Tensor, tokens: Sequence[int]) -> torch.Tensor:
@@ -74,6 +83,7 @@ class Engine:
         self.device = device
         self.warm, self.reader = warm, reader
         self.prefixes = prefixes or Prefixes()
+        self._begun: tuple[list[int], Any] | None = None  # what attention needs of one prompt
         self.inner = model.get_base_model() if hasattr(model, "get_base_model") else model
         found = frozen_head(self.inner)
         self.head: Any = found[0] if found else None
@@ -87,15 +97,61 @@ class Engine:
 
     def hidden(self, sequences: Sequence[Sequence[int]]) -> torch.Tensor:
         """The decoder's last hidden state after each sequence, (n, d) in float32."""
+        self._begun = None
+        if len(sequences) == 1 and len(sequences[0]) <= KEPT:
+            return self._begin(list(sequences[0]))
+        return self._states(sequences)
+
+    def after(
+        self, prompts: Sequence[Sequence[int]], paths: Sequence[Sequence[int]]
+    ) -> torch.Tensor:
+        """The states (n, d) in float32 after each prompt with what follows it.
+
+        What `hidden` has read last, if it was one prompt, is not read again: a question that is
+        asked alone costs its prompt once, however many partings of the trie are looked at.
+        """
+        if self._begun and len(prompts) == 1 and paths[0] and list(prompts[0]) == self._begun[0]:
+            return self._go_on(list(paths[0]))
+        return self._states([[*first, *more] for first, more in zip(prompts, paths, strict=True)])
+
+    def _states(self, sequences: Sequence[Sequence[int]]) -> torch.Tensor:
         states: torch.Tensor = last_states(self.inner, sequences, self.device)
         return states
+
+    @torch.inference_mode()
+    def _begin(self, ids: list[int]) -> torch.Tensor:
+        from transformers import DynamicCache
+
+        self._begun = ids, DynamicCache()
+        return self._read(ids, 0)
+
+    @torch.inference_mode()
+    def _go_on(self, ids: list[int]) -> torch.Tensor:
+        assert self._begun is not None
+        prompt, past = self._begun
+        beyond = past.get_seq_length() - len(prompt)
+        if beyond:
+            past.crop(-beyond)
+        return self._read(ids, len(prompt))
+
+    def _read(self, ids: list[int], at: int) -> torch.Tensor:
+        """The state (1, d) in float32 after tokens that stand from place `at` on."""
+        assert self._begun is not None
+        out = self.inner.get_decoder()(
+            input_ids=self._matrix([ids]),
+            position_ids=self._matrix([list(range(at, at + len(ids)))]),
+            past_key_values=self._begun[1],
+            use_cache=True,
+        )
+        state: torch.Tensor = out.last_hidden_state[:, -1].float()
+        return state
 
     def reading(self, sequences: Sequence[Sequence[int]]) -> torch.Tensor:
         """The states by which questions are compared, (n, d) in float32."""
         if self.reader is not None:
             return self.reader.reading(sequences)
         with self.warm.on(self.model) if self.warm else nullcontext():
-            return self.hidden(sequences)
+            return self._states(sequences)
 
     def crossed(
         self, openings: Sequence[Sequence[int]], closings: Sequence[Sequence[int]]

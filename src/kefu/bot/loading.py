@@ -68,6 +68,13 @@ class Loading:
                 file.with_suffix(".part").replace(file)
         return states
 
+    def after(
+        self, prompts: Sequence[Sequence[int]], paths: Sequence[Sequence[int]]
+    ) -> torch.Tensor:
+        """As the model's; (n, d) in float32."""
+        with self._use():
+            return self._model.after(prompts, paths)
+
     def crossed(
         self, openings: Sequence[Sequence[int]], closings: Sequence[Sequence[int]]
     ) -> torch.Tensor:

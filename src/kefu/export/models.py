@@ -60,6 +60,12 @@ class LlamaModel:
             self._states = self._open(STATES, CONTEXT + PATH, self._lora, states=True)
         return _asked(self._states, sequences)
 
+    def after(
+        self, prompts: Sequence[Sequence[int]], paths: Sequence[Sequence[int]]
+    ) -> torch.Tensor:
+        """The states (n, d) in float32 after each prompt with what follows it."""
+        return self.hidden([[*first, *more] for first, more in zip(prompts, paths, strict=True)])
+
     def reading(self, sequences: Sequence[Sequence[int]]) -> torch.Tensor:
         """The states by which questions are compared, (n, d) in float32."""
         name = self._source.plan.warm.value
