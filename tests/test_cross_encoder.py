@@ -42,11 +42,12 @@ def test_what_follows_a_prompt_gives_the_states_of_the_whole(model: Any) -> None
     engine, prompt = Engine(model, "cpu"), OPENINGS[1]
     due = last_states(model, [prompt, *([*prompt, *path] for path in CLOSINGS)], "cpu")
     read: list[int] = []
-    model.get_decoder().register_forward_pre_hook(
+    watched = model.get_decoder().register_forward_pre_hook(
         lambda _, __, said: read.append(said["input_ids"].numel()), with_kwargs=True
     )
     found = [engine.hidden([prompt]), *(engine.after([prompt], [path]) for path in CLOSINGS)]
     assert torch.nn.functional.cosine_similarity(torch.cat(found), due).min() > 0.99999
+    watched.remove()
     assert read == [len(prompt), *map(len, CLOSINGS)], "the prompt is read once"
     engine.hidden([CLOSINGS[0]])  # another question came in between
     again = engine.after([prompt], [CLOSINGS[1]])
