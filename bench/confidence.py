@@ -4,7 +4,7 @@
     python bench/confidence.py train OUT [--jobs 6] [--steps N]
     python bench/confidence.py gather OUT [--jobs 6]
     python bench/confidence.py dump RUN_FOLDER EXAM.jsonl OUT.pt
-    python bench/confidence.py fit OUT [--write]
+    python bench/confidence.py tell OUT [--allowed 0.02 0.05]
 
 `make` writes pseudo-FAQs of topics that `bench/cross_encoder.py` without --all keeps aside, four
 wordings a row, and what is asked of each: other wordings and questions that the answer covers
@@ -13,10 +13,11 @@ the FAQ, which might answer them) and questions of other topics (out of scope). 
 on each, as `kefu train` does. `gather` puts the questions, and the run's own held-out ones, to the
 run and keeps what each witness says. Have it read by a cross-encoder that has not learned these
 topics: with PYTHONPATH at a copy of `src` whose `weights/data/gemma-3-270m-cross.safetensors` is
-that adapter. `dump` does the same for any run and exam. `fit` tells what confidences and thresholds
-from these questions are worth on FAQs that they do not come from (one kept aside in turn), beside
-those from the FAQ's own held-out questions alone; with --write it writes the table that kefu
-brings.
+that adapter. `dump` does the same for any run and exam. `tell` reads what lies in OUT and says how
+many of the questions a threshold for --allowed lets through that was set by the run's own held-out
+questions (as kefu does) or by the other pseudo-FAQs' customers: is what an owner is promised true
+when people ask, and what would it cost to make it so? `false` is the share of what is answered,
+where three in four questions have an answer and the others are near-misses and out of scope.
 """
 
 from __future__ import annotations
@@ -26,12 +27,16 @@ import json
 import random
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 
 import warm
+from kefu.bot.calibration import ANSWERABLE, Calibration, Seen, fit
+from kefu.bot.weighing import Told, Weigher
 from kefu.intents import Intent, dealt, intents
 
 KINDS = ("reworded", "near-miss", "out-of-scope", "hostile")
@@ -140,6 +145,65 @@ def dump(run: Path, asked: list[dict[str, Any]], out: Path) -> None:
     torch.save(found, out)
 
 
+@dataclass(frozen=True)
+class Put:
+    """A question that was put to a run."""
+
+    kind: str
+    seen: Seen
+
+
+def read(path: Path) -> list[Put]:
+    """What a run's witnesses said, weighed as the bot weighs."""
+    weights = torch.tensor(Weigher.weights_with(True))
+    weigher: Any = SimpleNamespace(cross=True)
+    found = []
+    for _, kind, truth, evidence, states in torch.load(path):
+        told = Told(evidence.float(), states.float(), 0)
+        total = torch.softmax(weights @ told.evidence, 0)
+        best = int(total[:-1].argmax())
+        features = Weigher.features(weigher, told, total, best)
+        found.append(Put(kind, Seen(features, best == truth, truth >= 0)))
+    return found
+
+
+def shares(asked: list[Put], sure: Calibration) -> dict[str, float]:
+    """Of the kinds of questions the percentages that are answered, and of the answers those that
+    are false."""
+    answered = [p for p in asked if sure.confidence(p.seen.features) >= sure.threshold]
+
+    def share(kind: str, right: bool) -> float:
+        every = sum(p.kind == kind for p in asked)
+        return 100 * sum(p.kind == kind and p.seen.right == right for p in answered) / every
+
+    found = {
+        "right": share("reworded", True),
+        "wrong": share("reworded", False),
+        "near-miss": share("near-miss", False),
+        "out-of-scope": share("out-of-scope", False),
+    }
+    away = (1 - ANSWERABLE) / 2
+    false = ANSWERABLE * found["wrong"] + away * (found["near-miss"] + found["out-of-scope"])
+    found["false"] = 100 * false / max(1e-9, false + ANSWERABLE * found["right"])
+    return found
+
+
+def tell(out: Path, allowed: list[float]) -> None:
+    every = [read(path) for path in sorted(out.glob("*.pt"))]
+    held = [[p.seen for p in one if p.kind.startswith("held-out")] for one in every]
+    asked = [[p for p in one if p.kind in KINDS] for one in every]
+    for share in allowed:
+        for by in ("own held-out questions", "other shops' customers"):
+            lines = []
+            for n, mine in enumerate(asked):
+                others = [p.seen for m, one in enumerate(asked) if m != n for p in one]
+                lines.append(shares(mine, fit(held[n] if by.startswith("own") else others, share)))
+            line: dict[str, Any] = {"allowed": share, "set by": by}
+            line |= {k: round(sum(x[k] for x in lines) / len(lines), 1) for k in lines[0]}
+            line["most false"] = round(max(x["false"] for x in lines), 1)
+            print(json.dumps(line), flush=True)
+
+
 def side_by_side(what: str, said: argparse.Namespace) -> None:
     waiting = sorted(int(p.stem) for p in said.out.glob("*.csv"))
     if said.one is not None:
@@ -163,18 +227,18 @@ def main() -> None:
         dump(run, [q for q in lines if q["kind"] in KINDS and not q.get("history")], out)
         return
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("make", "train", "gather", "fit"))
+    parser.add_argument("what", choices=("make", "train", "gather", "tell"))
     parser.add_argument("out", type=Path)
     parser.add_argument("--faqs", type=int, default=12)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--steps", type=int)
-    parser.add_argument("--write", action="store_true")
+    parser.add_argument("--allowed", type=float, nargs="+", default=[0.02, 0.05])
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     said: Any = parser.parse_args()
     if said.what == "make":
         make(said.out, said.faqs)
-    elif said.what == "fit":
-        raise SystemExit("not yet")
+    elif said.what == "tell":
+        tell(said.out, said.allowed)
     else:
         side_by_side(said.what, said)
 

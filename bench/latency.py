@@ -22,7 +22,7 @@ from kefu.bot import Bot
 from kefu.records import Mode
 from kefu.workspace import Workspace
 
-PASSES = ("hidden", "reading", "crossed")
+PASSES = ("hidden", "after", "reading", "crossed")
 """What `bot` asks a model for but text."""
 MODES: tuple[Mode, ...] = ("free", "sample", "locked", "verbatim")
 
