@@ -337,6 +337,14 @@ def kept(folder: Path, found: Evidence) -> RunFolder:
     return made
 
 
+def test_the_run_after_keeps_what_a_person_set_for_the_one_before(tmp_path: Path) -> None:
+    settings = Settings(base="gemma-3-270m", precision="fp32", mode="locked", patience=3)
+    plan = jobs.prepare(FAQ, settings, probe("cpu")).plan
+    folder = kept(tmp_path / "set", replace(evidence(wrong), plan=plan))
+    after = jobs.settings_of(folder, Settings(), {"mode": "free"})
+    assert (after.precision, after.mode, after.patience) == ("fp32", "free", 3)
+
+
 def test_the_run_after_has_what_the_one_before_lacked_and_says_what_is_left(
     tmp_path: Path,
 ) -> None:
@@ -350,6 +358,7 @@ def test_the_run_after_has_what_the_one_before_lacked_and_says_what_is_left(
     said = jobs.settings_of(folder, Settings(base="smollm2-135m"), {})
     assert said.base == "gemma-3-270m"  # of the run, unless the person says otherwise
     assert jobs.settings_of(folder, Settings(), {"base": "smollm2-135m"}).base == "smollm2-135m"
+    assert said.precision == "auto"  # the plan's own choice may be another one today
     made = jobs.again(folder, FAQ, said, probe("cpu"))
     plan, changed = made.prepared.plan, {c.what: c for c in made.changes}
     assert plan.exposures.value > 20 and plan.rank.value == 16

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..advise import Advice, advise
 from ..errors import RunError
+from ..plan import YOURS
 from ..records import Choice, Example, Faq, Machine, Plan
 from ..settings import Settings, parse
 from ..workspace import RunFolder
@@ -22,6 +23,8 @@ MORE = 2
 """Exposures, rank and wordings by rule are multiplied by it, and a rate is divided."""
 SOME = 1.3
 """A plan with so many times the exposures gives more practice already."""
+CHOSEN = ("precision", "mode", "patience")
+"""What the plan chooses, unless a person does."""
 COMPARED = ("recipe", "learning_rate", "warmup", "rank", "exposures", "steps")
 
 
@@ -46,13 +49,16 @@ class Again:
 
 
 def settings_of(folder: RunFolder, settings: Settings, said: Mapping[str, object]) -> Settings:
-    """Settings for a run after `folder`'s: its base, recipe and seed, but for what is `said`."""
+    """Settings for a run after `folder`'s: its base, recipe and seed, and what a person set for it
+    against the plan's own choice, but for what is `said`."""
     plan = folder.plan()
     kept = {
         "base": plan.base.value, "recipe": plan.recipe.value, "seed": plan.seed.value,
         "hand_over": plan.hand_over.value, "persona": plan.persona.value,
         "book": plan.book.value,
     }  # fmt: skip
+    chosen = {name: getattr(plan, name) for name in CHOSEN}
+    kept |= {name: choice.value for name, choice in chosen.items() if choice.because == YOURS}
     return parse({**settings.model_dump(), **kept, **said}, "the run before")
 
 

@@ -5,7 +5,8 @@ model's config. What the run then really does is the business of `train`.
 """
 
 from .bases import catalogue
+from .job import YOURS
 from .machine import probe
 from .maker import make
 
-__all__ = ["catalogue", "make", "probe"]
+__all__ = ["YOURS", "catalogue", "make", "probe"]
