@@ -35,11 +35,12 @@ from typing import Any
 import torch
 
 import warm
-from kefu.bot.calibration import ANSWERABLE, Calibration, Seen, fit
+from kefu.bot.calibration import Calibration, Seen, fit
 from kefu.bot.weighing import Told, Weigher
 from kefu.intents import Intent, dealt, intents
+from thresholds import false_share
+from witnesses import KINDS, asked
 
-KINDS = ("reworded", "near-miss", "out-of-scope", "hostile")
 SIZES = (40, 20, 60)
 """Rows of the pseudo-FAQs, in turns."""
 ASKED = {"wordings": 2, "covered": 3, "beside": 3}
@@ -78,16 +79,16 @@ def make(out: Path, many: int) -> None:
     out.mkdir(parents=True, exist_ok=True)
     every, dice = faqs(many), random.Random(6)
     for number, (rows, alone) in enumerate(every):
-        pairs, asked = [], []
+        pairs, put = [], []
         for n, intent in enumerate(rows):
             (first, *more), others = warm.indexed(intent)
             pairs.append(Pair(first, intent.answer, Origin("made", n), tuple(more)))
             good = some(dice, [w for w in others if len(w) > 3], ASKED["wordings"])
             good += some(dice, list(intent.covered), ASKED["covered"])
-            asked += [(q, "reworded", intent.answer) for q in good]
+            put += [(q, "reworded", intent.answer) for q in good]
             if n in alone:
                 bad = some(dice, [*intent.near, *intent.beside], ASKED["beside"])
-                asked += [(q, "near-miss", None) for q in bad]
+                put += [(q, "near-miss", None) for q in bad]
         foreign = [
             q
             for others, _ in every[:number] + every[number + 1 :]
@@ -96,11 +97,11 @@ def make(out: Path, many: int) -> None:
             for q in (i.wordings[0], *i.covered)
         ]
         away = some(dice, foreign, round(FOREIGN * len(rows)))
-        asked += [(q, "out-of-scope", None) for q in away]
+        put += [(q, "out-of-scope", None) for q in away]
         write(pairs, out / f"{number}.csv")
-        lines = [{"question": q, "kind": kind, "answer": answer} for q, kind, answer in asked]
+        lines = [{"question": q, "kind": kind, "answer": answer} for q, kind, answer in put]
         (out / f"{number}.json").write_text(json.dumps(lines, ensure_ascii=False))
-        print(number, len(pairs), len(asked), flush=True)
+        print(number, len(pairs), len(put), flush=True)
 
 
 def some(dice: random.Random, every: list[str], many: int) -> list[str]:
@@ -125,7 +126,7 @@ def gather(out: Path, number: int) -> None:
     dump(run, json.loads((out / f"{number}.json").read_text()), out / f"{number}.pt")
 
 
-def dump(run: Path, asked: list[dict[str, Any]], out: Path) -> None:
+def dump(run: Path, questions: list[dict[str, Any]], out: Path) -> None:
     """What the run's witnesses say of the questions, and of its own held-out ones."""
     from kefu.bot import Bot
     from kefu.workspace import RunFolder
@@ -134,10 +135,10 @@ def dump(run: Path, asked: list[dict[str, Any]], out: Path) -> None:
     for e in bot.folder.split().held_out:
         if not e.history:
             kind = "held-out" if e.answer is not None else "held-out away"
-            asked.append({"question": e.question, "kind": kind, "answer": e.answer})
+            questions.append({"question": e.question, "kind": kind, "answer": e.answer})
     found = []
-    for start in range(0, len(asked), 256):
-        part = asked[start : start + 256]
+    for start in range(0, len(questions), 256):
+        part = questions[start : start + 256]
         told = bot.witnesses([q["question"] for q in part])
         for q, one in zip(part, told, strict=True):
             truth = bot.answers.index(q["answer"]) if q["answer"] is not None else -1
@@ -167,13 +168,13 @@ def read(path: Path) -> list[Put]:
     return found
 
 
-def shares(asked: list[Put], sure: Calibration) -> dict[str, float]:
+def shares(put: list[Put], sure: Calibration) -> dict[str, float]:
     """Of the kinds of questions the percentages that are answered, and of the answers those that
     are false."""
-    answered = [p for p in asked if sure.confidence(p.seen.features) >= sure.threshold]
+    answered = [p for p in put if sure.confidence(p.seen.features) >= sure.threshold]
 
     def share(kind: str, right: bool) -> float:
-        every = sum(p.kind == kind for p in asked)
+        every = sum(p.kind == kind for p in put)
         return 100 * sum(p.kind == kind and p.seen.right == right for p in answered) / every
 
     found = {
@@ -182,40 +183,31 @@ def shares(asked: list[Put], sure: Calibration) -> dict[str, float]:
         "near-miss": share("near-miss", False),
         "out-of-scope": share("out-of-scope", False),
     }
-    away = (1 - ANSWERABLE) / 2
-    false = ANSWERABLE * found["wrong"] + away * (found["near-miss"] + found["out-of-scope"])
-    found["false"] = 100 * false / max(1e-9, false + ANSWERABLE * found["right"])
-    return found
+    return {**found, "false": false_share(*found.values())}
 
 
 def tell(out: Path, allowed: list[float]) -> None:
     every = [read(path) for path in sorted(out.glob("*.pt"))]
     held = [[p.seen for p in one if p.kind.startswith("held-out")] for one in every]
-    asked = [[p for p in one if p.kind in KINDS] for one in every]
+    put = [[p for p in one if p.kind in KINDS] for one in every]
+    others = [[p.seen for other in put if other is not one for p in other] for one in put]
     for share in allowed:
-        for by in ("own held-out questions", "other shops' customers"):
-            lines = []
-            for n, mine in enumerate(asked):
-                others = [p.seen for m, one in enumerate(asked) if m != n for p in one]
-                lines.append(shares(mine, fit(held[n] if by.startswith("own") else others, share)))
+        for by, seen in (("own held-out questions", held), ("other shops' customers", others)):
+            lines = [shares(p, fit(known, share)) for p, known in zip(put, seen, strict=True)]
             line: dict[str, Any] = {"allowed": share, "set by": by}
             line |= {k: round(sum(x[k] for x in lines) / len(lines), 1) for k in lines[0]}
             line["most false"] = round(max(x["false"] for x in lines), 1)
             print(json.dumps(line), flush=True)
 
 
-def side_by_side(what: str, said: argparse.Namespace) -> None:
+def side_by_side(said: argparse.Namespace) -> None:
+    """The same command once a pseudo-FAQ, so many at a time."""
     waiting = sorted(int(p.stem) for p in said.out.glob("*.csv"))
-    if said.one is not None:
-        waiting = []
-        train(said.out, said.one, said.steps) if what == "train" else gather(said.out, said.one)
     running: list[subprocess.Popen[bytes]] = []
     while waiting or running:
         while waiting and len(running) < said.jobs:
-            number = str(waiting.pop(0))
-            running.append(
-                subprocess.Popen([sys.executable, __file__, *sys.argv[1:], "--one", number])
-            )
+            words = [sys.executable, __file__, *sys.argv[1:], "--one", str(waiting.pop(0))]
+            running.append(subprocess.Popen(words))
         if running.pop(0).wait():
             print("one has failed", flush=True)
 
@@ -223,8 +215,7 @@ def side_by_side(what: str, said: argparse.Namespace) -> None:
 def main() -> None:
     if sys.argv[1:2] == ["dump"]:
         run, exam, out = map(Path, sys.argv[2:5])
-        lines = [json.loads(line) for line in exam.read_text("utf-8").splitlines()]
-        dump(run, [q for q in lines if q["kind"] in KINDS and not q.get("history")], out)
+        dump(run, asked(exam), out)
         return
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=("make", "train", "gather", "tell"))
@@ -239,8 +230,12 @@ def main() -> None:
         make(said.out, said.faqs)
     elif said.what == "tell":
         tell(said.out, said.allowed)
+    elif said.one is None:
+        side_by_side(said)
+    elif said.what == "train":
+        train(said.out, said.one, said.steps)
     else:
-        side_by_side(said.what, said)
+        gather(said.out, said.one)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,10 @@
 
 Sets the threshold once, so that all is answered, and puts the exam once, in `verbatim`; what would
 be handed over follows from the confidences and the run's own curve. bench/seeds.py does each share
-anew. One JSON line a share, questions by kind. Leaves the run with a threshold that lets everything
-out: take a copy.
+anew. One JSON line a share, questions by kind; `false` is the percentage of its answers that is
+false where three in four questions have an answer (`ANSWERABLE`, as the threshold assumes) and the
+others are near-misses and out of scope, half and half. Leaves the run with a threshold that lets
+everything out: take a copy.
 """
 
 from __future__ import annotations
@@ -17,8 +19,20 @@ from collections import Counter
 from pathlib import Path
 
 from kefu import jobs
-from kefu.bot.calibration import threshold
+from kefu.bot.calibration import ANSWERABLE, threshold
 from kefu.workspace import Workspace
+
+
+def false_share(right: float, wrong: float, near_misses: float, out_of_scope: float) -> float:
+    """Per cent of what is answered, from the percentages of reworded questions answered rightly and
+    wrongly, and of near-misses and questions out of scope answered."""
+    false = ANSWERABLE * wrong + (1 - ANSWERABLE) / 2 * (near_misses + out_of_scope)
+    return 100 * false / max(1e-9, false + ANSWERABLE * right)
+
+
+def percent(kinds: dict[str, Counter[str]], kind: str, what: str) -> float:
+    asked = kinds.get(kind, Counter())
+    return 100 * asked[what] / max(1, asked.total())
 
 
 def main() -> None:
@@ -48,7 +62,12 @@ def main() -> None:
             away = verdict.reply.handed_over or verdict.reply.confidence < least
             what = "handed_over" if away else "right" if verdict.mark.right else "wrong"
             kinds.setdefault(verdict.asked.kind, Counter())[what] += 1
-        line = {"allowed": allowed, "threshold": round(least, 4), "kinds": kinds}
+        false = false_share(
+            percent(kinds, "reworded", "right"),
+            *(percent(kinds, kind, "wrong") for kind in ("reworded", "near-miss", "out-of-scope")),
+        )
+        line = {"allowed": allowed, "threshold": round(least, 4), "false": round(false, 1)}
+        line["kinds"] = kinds
         print(json.dumps(line), flush=True)
 
 

