@@ -35,9 +35,9 @@ from typing import Any
 import torch
 
 import warm
+from intents import Intent, dealt, intents
 from kefu.bot.calibration import Calibration, Seen, fit
 from kefu.bot.weighing import Told, Weigher
-from kefu.intents import Intent, dealt, intents
 from thresholds import false_share
 from witnesses import KINDS, asked
 

@@ -1,6 +1,6 @@
 """Is the corpus of intents sound, and free of what exams ask?
 
-    python bench/corpus.py [--against ../shared/data] [--folder src/kefu/intents/data] [--mend]
+    python bench/corpus.py [--against ../shared/data] [--folder bench/intents/data] [--mend]
 
 Counts intents, wordings and near-misses; finds lines that stand there twice, and lines that are
 equal or nearly equal (likeness of letters at least 0.9) to any text of four letters or more in the
@@ -19,7 +19,7 @@ from pathlib import Path
 
 from rapidfuzz import fuzz, process
 
-from kefu.intents import parse
+from intents import parse
 from kefu.recall import normalise
 
 ALIKE = 90.0
@@ -47,7 +47,7 @@ def texts(folder: Path) -> Iterator[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--against", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--folder", type=Path, default=Path("src/kefu/intents/data"))
+    parser.add_argument("--folder", type=Path, default=Path("bench/intents/data"))
     parser.add_argument("--mend", action="store_true")
     said = parser.parse_args()
     files = sorted(said.folder.glob("*.txt"))

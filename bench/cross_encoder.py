@@ -5,7 +5,7 @@
     python bench/cross_encoder.py mean FOLDER FOLDER … OUT.safetensors
     python bench/cross_encoder.py shipped OUT.json
 
-For each row of the corpus (`kefu.intents`) questions that its answer covers, questions beside it
+For each row of the corpus (`bench/intents`) questions that its answer covers, questions beside it
 that it does not cover, and questions of the rows that lie nearest are read after the row, in one
 sequence whose questions do not see each other. One number a question, from the state where it ends,
 is pushed up where the row answers and down where it does not. Without --all every fifth topic is
@@ -37,8 +37,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import warm
+from intents import Intent, dealt, intents
 from kefu.bot.cross_encoder import CrossEncoder, closing, opening
-from kefu.intents import Intent, dealt, intents
 from kefu.weights.warm import DIRECTION, start
 
 SCALE = 20.0

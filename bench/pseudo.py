@@ -14,7 +14,7 @@ import json
 import sys
 from pathlib import Path
 
-from kefu.intents import Intent, dealt, intents
+from intents import Intent, dealt, intents
 from warm import ASIDE, PARTS, indexed, pseudo_faqs
 
 

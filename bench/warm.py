@@ -2,7 +2,7 @@
 
     python bench/warm.py --out FOLDER [--all] [--steps 60] [--batch 512] [--rank 16] …
 
-Supervised contrast over `kefu.intents` on the state where the answer begins, in kefu's own prompt:
+Supervised contrast over `bench/intents` on the state where the answer begins, in kefu's own prompt:
 wordings of one intent and its answer together, all other intents and the near-misses apart. A batch
 holds whole topics, so that siblings are each other's counter-examples. Without --all every fifth
 topic is kept aside (`dealt`) and judged in pseudo-FAQs of about 40 intents with 4 wordings and the
@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-from kefu.intents import Intent, dealt, intents, parse
+from intents import Intent, dealt, intents, parse
 from kefu.weights.warm import start
 
 BASE = "gemma-3-270m"

@@ -152,8 +152,8 @@ class Adapted:
 
 def cross(folder: Path) -> None:
     import warm
+    from intents import dealt, intents
     from kefu.bot.cross_encoder import READ, CrossEncoder
-    from kefu.intents import dealt, intents
     from kefu.recall import Index
 
     reader, dice = warm_reader(), random.Random(3)

@@ -21,7 +21,7 @@ FLOORS = (
     ("train", "bot", "export"),
     ("weights",),
     ("faq", "plan", "score", "exam", "reword", "recall", "asked", "advise"),
-    ("prompt", "settings", "workspace", "intents"),
+    ("prompt", "settings", "workspace"),
     ("records", "errors"),
 )
 """From the roof to the ground. Rooms on one floor do not import each other, but for these:"""

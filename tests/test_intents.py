@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 
-from kefu.intents import Intent, dealt, parse
+sys.path.append(str(Path(__file__).resolve().parents[1] / "bench"))
+
+from intents import Intent, dealt, parse
 
 TWO = """# 保固 | 保固期有多長
 保固期間是多久？

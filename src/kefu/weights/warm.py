@@ -1,9 +1,9 @@
 """The warm adapter that kefu brings for a base: a run's own begins from it, and a bot reads by it.
 
-It has learned from the corpus of intents (see `intents`) that very different words can ask for one
-thing; `bench/warm.py` makes it again. What comes out of a run is one ordinary adapter on the plain
-base all the same: only its first values are others. Learning an FAQ by heart costs an adapter some
-of what it knew of wordings before, so questions are compared as they are read without it.
+It has learned from the corpus of intents (`bench/intents`) that very different words can ask for
+one thing; `bench/warm.py` makes it again. What comes out of a run is one ordinary adapter on the
+plain base all the same: only its first values are others. Learning an FAQ by heart costs an adapter
+some of what it knew of wordings before, so questions are compared as they are read without it.
 
 Beside it may lie an adapter for a cross-encoder on the same base, which has learned from the same
 corpus what an answer covers; `bench/cross_encoder.py` makes that.

@@ -1,4 +1,9 @@
-"""Reads the corpus of intents: one block an intent, blocks parted by an empty line.
+"""What customers ask anywhere, in many wordings, grouped by what they want: a corpus.
+
+The project's own (`data/*.txt`, Apache-2.0), in Traditional Chinese and some English, written
+without sight of any FAQ or exam. From it the adapters that kefu brings for a base have learned that
+very different words can ask for one thing, very similar words for different things, and what an
+answer covers. kefu itself does not read it. One block an intent, blocks parted by an empty line:
 
 # topic | the intent in a few words
 a wording
@@ -15,7 +20,9 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
+
+DATA = Path(__file__).parent / "data"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +47,10 @@ class Intent:
 
 @cache
 def intents() -> tuple[Intent, ...]:
-    """All intents that kefu brings, in the order of their files."""
-    folder = files(__package__) / "data"
+    """All intents of the corpus, in the order of their files."""
     found: list[Intent] = []
-    for file in sorted(folder.iterdir(), key=lambda f: f.name):
-        if file.name.endswith(".txt"):
-            found += parse(file.read_text(encoding="utf-8"), file.name)
+    for file in sorted(DATA.glob("*.txt")):
+        found += parse(file.read_text(encoding="utf-8"), file.name)
     return tuple(found)
 
 
