@@ -113,6 +113,10 @@ def one(name: str, base: Path, work: Path, steps: int | None) -> None:
 
     if not VARIANTS[name].get("graphs", True):
         graphs.possible = lambda session: False
+    if name == "tutorial":  # as who follows it has it: kefu would choose torch's attention
+        import torch
+
+        torch.backends.cuda.enable_cudnn_sdp = lambda enabled: None
     plan, rows = prepared(name, base, work, steps)
     prompt = Prompt.of_plan(load_tokenizer(str(base)), plan)
     lengths = [len(prompt.row(e).ids) for e in rows]

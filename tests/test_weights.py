@@ -237,6 +237,7 @@ def test_libraries_come_without_torchs_compiler_and_leave_python_as_it_was() -> 
         "import gc, os, sys; from kefu.weights import import_libraries\n"
         "import_libraries()\n"
         "assert gc.isenabled() and 'TORCHDYNAMO_DISABLE' not in os.environ\n"
+        "import torch; assert not torch.backends.cuda.cudnn_sdp_enabled()\n"  # a plan a shape
         "import kefu.train, kefu.bot, peft, bitsandbytes\n"
         "assert 'torch._inductor.compile_fx' not in sys.modules"
     )

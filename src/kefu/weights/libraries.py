@@ -33,8 +33,11 @@ def uncollected() -> Iterator[None]:
 @uncollected()
 def import_libraries() -> None:
     """torch, bitsandbytes, PEFT and transformers' models, so that later imports find them there."""
-    import torch  # noqa: F401
+    import torch
 
+    # cuDNN's attention, torch's first choice on an H100 or H200, makes a plan for every shape that
+    # is new, which takes it longer than the attention; and here nearly each batch has a new one.
+    torch.backends.cuda.enable_cudnn_sdp(False)
     _import_bitsandbytes()
     import peft  # noqa: F401
     import transformers.modeling_utils  # noqa: F401
