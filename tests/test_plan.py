@@ -143,6 +143,13 @@ def test_the_effective_batch_and_the_steps_do_not_depend_on_the_machine() -> Non
     assert len({p.steps.value for p in plans}) == 1
 
 
+def test_a_checkpoint_does_not_cost_more_than_what_it_saves() -> None:
+    slow = make(Settings(), shop(), CPU)
+    assert slow.save_every.value == -(-slow.steps.value // 10)
+    quick = make(Settings(base="gemma-3-270m"), shop(), probe("h200"))
+    assert quick.save_every.value == quick.steps.value  # it is over in less than five seconds
+
+
 def test_a_16_gib_card_takes_a_7b_in_4_bits_and_a_large_one_in_16() -> None:
     small = make(Settings(), shop(), probe("t4"))
     assert small.base.value == "Qwen/Qwen2.5-7B-Instruct"

@@ -123,7 +123,7 @@ def default(job: Job) -> Plan:
     exposures = steps * batch * rows.answered / rows.total / rows.pairs
     rate = tables.up_to(tables.RATES, base.shape.parameters) * job.times.rate
     warmup = max(1, round(tables.WARM_UP * steps))
-    save_every = max(5, ceil(steps / tables.SAVES))
+    save_every = max(5, ceil(steps / tables.SAVES), min(steps, ceil(tables.SAVED / best.step)))
     trainable, total = parameter_counts(base, way.rank, TARGETS)
     forecast = best.forecast(base, steps)
     shared = job.shared()
@@ -208,7 +208,9 @@ def default(job: Job) -> Plan:
             if way.checkpointing
             else "Not needed: everything fits without recomputing the layers.",
         ),
-        save_every=Choice(save_every, "At most a tenth of the work is lost if the power fails."),
+        save_every=Choice(
+            save_every, "A tenth of the work at most is lost if the power fails, or seconds."
+        ),
         keep=Choice(2, "The newest, and the one before in case the newest is damaged."),
         log_every=Choice(1, "Every step, so that trouble is seen at once."),
         answer_only_loss=Choice(True, "The bot is to learn the answers, not to write questions."),
