@@ -39,8 +39,10 @@ from safetensors.torch import load_file, save_file
 import warm
 from intents import Intent, dealt, intents
 from kefu.bot.cross_encoder import CrossEncoder, closing, opening
-from kefu.weights.warm import DIRECTION, start
+from kefu.weights.warm import DIRECTION, cross, start
 
+QUESTIONS = 200
+"""Tokens of a row's questions in training, about."""
 SCALE = 20.0
 """Of the number, so that it can be a logit: two normed vectors give at most 1."""
 
@@ -217,9 +219,11 @@ def train(said: argparse.Namespace) -> None:
     learnt = [n for n, i in enumerate(every) if i.topic not in kept_aside]
     aside = [i for i in every if i.topic in kept_aside][: said.judged]
     reader = Reader(said)
-    if said.onward:
+    if said.onward or said.further:
         start(reader.model, said.base)
     near = neighbours(reader, every)
+    if said.further:
+        start(reader.model, cross(said.base))
     weights = [p for p in reader.model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(
         [{"params": weights}, {"params": [reader.bias]}], lr=said.rate, weight_decay=said.decay
@@ -273,8 +277,13 @@ def train(said: argparse.Namespace) -> None:
             dice.shuffle(more)
             bag += more
         some, bag = bag[: said.rows], bag[said.rows :]
-        batch = [asked_of(n) for n in some]
-        numbers = torch.cat(reader.read([(o, q) for o, q, _ in batch]))
+        # In two portions by length: some rows are three times as long as most.
+        batch = sorted((asked_of(n) for n in some), key=lambda row: len(row[0]))
+        cut = warm.cheapest_cut([len(o) + QUESTIONS for o, _, _ in batch])
+        parts = [part for part in (batch[:cut], batch[cut:]) if part]
+        numbers = torch.cat(
+            [n for part in parts for n in reader.read([(o, q) for o, q, _ in part])]
+        )
         marks = torch.tensor([m for _, _, ms in batch for m in ms], device=numbers.device)
         up = (len(marks) - marks.sum()) / marks.sum()
         loss = torch.nn.functional.binary_cross_entropy_with_logits(numbers, marks, pos_weight=up)
@@ -375,6 +384,7 @@ def main() -> None:
     parser.add_argument("--all", action="store_true")
     parser.add_argument("--old", action="store_true", help="learn no covered and beside")
     parser.add_argument("--onward", action="store_true", help="from the adapter that kefu brings")
+    parser.add_argument("--further", action="store_true", help="from the cross-encoder it brings")
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--rows", type=int, default=64)
     parser.add_argument("--good", type=int, default=4)

@@ -41,8 +41,7 @@ from kefu.plan import catalogue, make, probe
 from kefu.records import Choice, Example, Faq, Origin, Pair
 from kefu.settings import Settings
 from kefu.show import pace
-from kefu.train import session as sessions
-from kefu.train import train
+from kefu.train import opening, train
 from kefu.weights import local_counter
 from kefu.weights.loader import Loaded
 from kefu.workspace import RunFolder
@@ -278,8 +277,9 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true")
     parser.add_argument("--nan", action="store_true")
     parser.add_argument("--budget", type=float, default=220, help="seconds; begins no more then")
+    parser.add_argument("--only", nargs="*", choices=SIZES, default=SIZES)
     said = parser.parse_args()
-    sessions.load = fresh  # type: ignore[assignment]
+    opening.load = fresh  # type: ignore[assignment]
     begun = time.monotonic()
     here(said.tiny)
     os.environ["KEFU_CACHE"] = tempfile.mkdtemp()  # no ladder of another run is remembered
@@ -290,7 +290,7 @@ def main() -> None:
         if said.nan:
             return
         lines = []
-        for size in SIZES[:1] if said.tiny else SIZES:
+        for size in SIZES[:1] if said.tiny else said.only:
             planned(size, work, said.tiny)
             for pairs, precision in RUNS[: 2 if size == "14B" or said.tiny else 3]:
                 if time.monotonic() - begun > said.budget:

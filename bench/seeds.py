@@ -55,10 +55,12 @@ def one(said: argparse.Namespace, seed: int) -> None:
     folder = workspace.run(run.name)
     exams: list[Path | None] = said.exam or [None]
     variants = [
-        (mode, allowed, exam) for mode in said.modes for allowed in said.allowed for exam in exams
+        (mode, allowed, exam) for allowed in said.allowed for mode in said.modes for exam in exams
     ]
+    settled = None
     for i, (mode, allowed, exam) in enumerate(variants):
-        bot = jobs.settle(folder, allowed)
+        if allowed != settled:
+            bot, settled = jobs.settle(folder, allowed), allowed
         begun = time.monotonic()
         report = jobs.evaluate(
             folder,
