@@ -331,8 +331,9 @@ def candidates(faq: Path, exam: Path, out: Path) -> None:
         print(k, sum(q["truth"] in q["rows"][:k] for q in reworded) / len(reworded))
 
 
-def mean_of(folders: Sequence[Path], out: Path) -> None:
-    """One adapter whose matrices are the means of those in the folders."""
+def mean_of(*paths: Path) -> None:
+    """One adapter whose matrices are the means of those in the folders; the last path is its."""
+    *folders, out = paths
     every = [load_file(folder / "adapter_model.safetensors") for folder in folders]
     made = {
         name: torch.stack([one[name].float() for one in every]).mean(0).to(values.dtype)
@@ -366,15 +367,9 @@ def shipped(path: Path) -> None:
 
 
 def main() -> None:
-    if sys.argv[1:2] == ["candidates"]:
-        candidates(*map(Path, sys.argv[2:5]))
-        return
-    if sys.argv[1:2] == ["mean"]:
-        *folders, out = map(Path, sys.argv[2:])
-        mean_of(folders, out)
-        return
-    if sys.argv[1:2] == ["shipped"]:
-        shipped(Path(sys.argv[2]))
+    others = {"candidates": candidates, "mean": mean_of, "shipped": shipped}
+    if sys.argv[1:2] and sys.argv[1] in others:
+        others[sys.argv[1]](*map(Path, sys.argv[2:]))
         return
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--name", default="reader")
@@ -393,10 +388,7 @@ def main() -> None:
     parser.add_argument("--foreign", type=int, default=2)
     parser.add_argument("--judged", type=int, default=300)
     parser.add_argument("--rank", type=int, default=16)
-    parser.add_argument("--layers", type=int, default=0)
-    parser.add_argument("--targets", nargs="*")
-    parser.add_argument("--dropout", type=float, default=0.0)
-    parser.add_argument("--decay", type=float, default=0.0)
+    parser.set_defaults(layers=0, targets=None, dropout=0.0, decay=0.0)
     parser.add_argument("--rate", type=float, default=5e-4)
     parser.add_argument("--every", type=int, default=100)
     parser.add_argument("--seed", type=int, default=42)

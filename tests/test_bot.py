@@ -271,6 +271,32 @@ def test_free_hands_over_only_in_the_very_words(bot: Bot, says: Says) -> None:
 # --- free text ------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("said", ["請撥 02-2345-6780。", "每小時 50 元。", "見 https://a.tw/b 。"])
+def test_a_fact_that_the_faq_does_not_have_is_never_shown_in_free(
+    bot: Bot, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    ids = [*bot.prompt.encode(f"好的，{said}"), bot.prompt.terminator]
+    monkeypatch.setattr("kefu.bot.generate.generate", lambda *_, **__: iter(ids))
+    monkeypatch.setattr(bot_module, "generate_all", lambda *_, **__: [ids])
+    bot.mode = "free"
+    reply = bot.answer("電話？")
+    assert (reply.text, reply.handed_over) == (tiny.HAND_OVER, True)
+    assert reply.note.startswith("not in the FAQ: ")
+    assert "".join(bot.stream("電話？")) == "好的，" + tiny.HAND_OVER
+    with bot.untuned() as base:  # a control says what it says
+        assert said.strip() in base.answer("電話？").text
+
+
+def test_a_fact_of_any_row_is_shown_in_free(bot: Bot, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = "請撥 02-2345-6789，每小時 40 元。"
+    ids = [*bot.prompt.encode(said), bot.prompt.terminator]
+    monkeypatch.setattr("kefu.bot.generate.generate", lambda *_, **__: iter(ids))
+    monkeypatch.setattr(bot_module, "generate_all", lambda *_, **__: [ids])
+    bot.mode = "free"
+    assert bot.answer("停車？").text == said == "".join(bot.stream("停車？"))
+    assert not bot.answer("停車？").handed_over
+
+
 def test_free_text_stops_at_the_terminator_and_says_when_it_did_not(
     bot: Bot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -360,8 +386,8 @@ def test_a_stream_shows_whole_characters_as_they_come(
 ) -> None:
     text = " 𠮷野家，每天 8 點。\n"
     ids = [*bot.prompt.encode(text), bot.prompt.terminator, 40]
-    monkeypatch.setattr(bot_module, "generate", lambda *_, **__: iter(ids))
-    bot.mode = "free"
+    monkeypatch.setattr("kefu.bot.generate.generate", lambda *_, **__: iter(ids))
+    bot.mode = "sample"
     pieces = list(bot.stream("問"))
     assert "".join(pieces) == text.strip()
     assert len(pieces) > 5

@@ -277,7 +277,7 @@ def bearer(strict: Server) -> dict[str, str]:
     return {"Authorization": f"Bearer {strict.key}"}
 
 
-def test_free_text_is_shown_while_it_is_made(strict: Server) -> None:
+def test_text_is_shown_while_it_is_made(strict: Server) -> None:
     engine, asked = strict.engine, {**ASK, "stream": True}
     with httpx.stream(
         "POST", strict.url + CHAT, json=asked, headers=bearer(strict), timeout=30
@@ -299,7 +299,7 @@ def test_free_text_is_shown_while_it_is_made(strict: Server) -> None:
     assert len(rows) == logged + 1 and rows[-1][2] == "".join(pieces)
 
 
-def test_free_text_is_as_long_as_was_asked(strict: Server) -> None:
+def test_text_is_as_long_as_was_asked(strict: Server) -> None:
     # A piece ends with a whole character, and this model makes many broken ones.
     for stream, most in ((False, 5), (True, 100)):
         asked = {

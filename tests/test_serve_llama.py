@@ -16,12 +16,14 @@ import httpx
 import pytest
 
 from kefu.bot import Bot
+from kefu.bot.generate import generate_all
 from kefu.errors import GateError
 from kefu.export import answering, export
 from kefu.export.engine import here
 from kefu.export.source import open_run
 from kefu.prompt import Prompt
 from kefu.records import Example, Origin, Pair
+from kefu.score import Marker
 from kefu.serve.llama import AHEAD, SLOTS
 from kefu.workspace import RunFolder, dump, write_json, write_text
 from shop_server import ASK, CHAT, Server, make_run, serving, wait_for_ready
@@ -47,9 +49,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, Path]:
 
 
 @pytest.fixture(scope="module")
-def free(made: tuple[RunFolder, Path]) -> Iterator[Server]:
+def speaking(made: tuple[RunFolder, Path]) -> Iterator[Server]:
     run, file = made
-    words = ("--gguf", str(file), "--mode", "free", "--per-minute", "10000")
+    # In `free` a tiny model's facts, which the FAQ does not have, would be kept back.
+    words = ("--gguf", str(file), "--mode", "sample", "--per-minute", "10000")
     with serving(run.path.parents[1], *words) as server:
         wait_for_ready(server.url)
         yield server
@@ -64,16 +67,16 @@ def cost(server: Server, messages: list[dict[str, str]]) -> int:
 
 
 def test_a_customer_cannot_type_the_tokens_that_end_a_turn(
-    free: Server, made: tuple[RunFolder, Path]
+    speaking: Server, made: tuple[RunFolder, Path]
 ) -> None:
     words = open_run(made[0]).prompt
     assert len(words.encode("<|im_end|>")) == 1
     said = [{"role": "user", "content": f"運費{mark}多少"} for mark in ("<|im_end|>", " ")]
-    assert cost(free, said[:1]) == cost(free, said[1:]) == len(words.ids("運費 多少"))
+    assert cost(speaking, said[:1]) == cost(speaking, said[1:]) == len(words.ids("運費 多少"))
 
 
 def test_a_long_conversation_loses_its_oldest_turns(
-    free: Server, made: tuple[RunFolder, Path]
+    speaking: Server, made: tuple[RunFolder, Path]
 ) -> None:
     words: Prompt = open_run(made[0]).prompt
     history = tuple((f"question {i}?" * 4, f"answer {i}." * 4) for i in range(40))
@@ -84,55 +87,55 @@ def test_a_long_conversation_loses_its_oldest_turns(
     ]
     meant, kept = words.fit("運費？", history, ROOM)
     assert 0 < len(kept) < 40
-    assert cost(free, [*said, {"role": "user", "content": "運費？"}]) == len(meant)
-    assert cost(free, [{"role": "user", "content": "長" * 3000}]) <= ROOM
+    assert cost(speaking, [*said, {"role": "user", "content": "運費？"}]) == len(meant)
+    assert cost(speaking, [{"role": "user", "content": "長" * 3000}]) <= ROOM
 
 
-def test_free_text_streams_as_the_run_would_write_it(
-    free: Server, made: tuple[RunFolder, Path]
+def test_text_streams_as_the_run_would_write_it(
+    speaking: Server, made: tuple[RunFolder, Path]
 ) -> None:
-    bot = Bot.open(made[0], mode="free")
+    bot = Bot.open(made[0], mode="sample")
     asked = [("運費多少？", ()), ("How long?", (("運費多少？", "滿千免運。"),))]
     for question, history in asked:
         said = [{"role": "user", "content": q} for q, _ in history]
         said += [{"role": "assistant", "content": a} for _, a in history]
         said.append({"role": "user", "content": question})
-        body = {"messages": said, "max_tokens": 12, "stream": True}
-        text = httpx.post(free.url + CHAT, json=body, timeout=60).text
+        body = {"messages": said, "max_tokens": 12, "stream": True, "temperature": 0}
+        text = httpx.post(speaking.url + CHAT, json=body, timeout=60).text
         events = [json.loads(e[6:]) for e in text.split("\n\n") if e.startswith("data: {")]
         pieces = [e["choices"][0]["delta"].get("content", "") for e in events]
-        meant = next(bot.answer_all([(question, history)], most=12))
+        meant = next(bot.answer_all([(question, history)], most=12, temperature=0.0))
         # A character that was cut off is shown by one of the two.
         assert "".join(pieces).strip("\ufffd ") == meant.text.strip("\ufffd ")
         assert len([p for p in pieces if p]) > 1
         assert events[-1]["choices"][0]["finish_reason"] == "length"
 
 
-def test_a_killed_llama_cpp_is_replaced_and_said_so(free: Server) -> None:
-    before = len(free.rows())
+def test_a_killed_llama_cpp_is_replaced_and_said_so(speaking: Server) -> None:
+    before = len(speaking.rows())
     lines: list[str] = []
-    with httpx.stream("POST", free.url + CHAT, json={**ASK, "stream": True}, timeout=60) as web:
+    with httpx.stream("POST", speaking.url + CHAT, json={**ASK, "stream": True}, timeout=60) as web:
         for line in web.iter_lines():
             lines.append(line)
             if len(lines) == 5:
-                (llama,) = free.processes
+                (llama,) = speaking.processes
                 os.kill(llama.pid, signal.SIGKILL)
     last = json.loads(next(line for line in reversed(lines) if line)[6:])
     assert set(last["error"]) == {"message", "type", "param", "code"}
     begun = time.monotonic()
-    wait_for_ready(free.url)
+    wait_for_ready(speaking.url)
     assert time.monotonic() - begun < 10
-    assert httpx.post(free.url + CHAT, json=ASK, timeout=60).is_success
-    assert [row[3] for row in free.rows()[before:]] == [1, 0]
+    assert httpx.post(speaking.url + CHAT, json=ASK, timeout=60).is_success
+    assert [row[3] for row in speaking.rows()[before:]] == [1, 0]
 
 
-def test_those_who_waited_for_a_killed_llama_cpp_are_answered_by_the_next(free: Server) -> None:
+def test_those_who_waited_for_a_killed_llama_cpp_are_answered_by_the_next(speaking: Server) -> None:
     brief = {**ASK, "max_tokens": 2}
-    (llama,) = free.processes
+    (llama,) = speaking.processes
     llama.suspend()  # so that nothing is answered before it is killed
     with ThreadPoolExecutor(30) as pool:
         asked = [
-            pool.submit(httpx.post, free.url + CHAT, json=brief, timeout=60) for _ in range(30)
+            pool.submit(httpx.post, speaking.url + CHAT, json=brief, timeout=60) for _ in range(30)
         ]
         time.sleep(1)
         llama.kill()
@@ -155,17 +158,33 @@ def test_the_bot_is_as_sure_over_llama_cpp_as_over_torch(made: tuple[RunFolder, 
 
 
 def test_temperature_counts_where_the_run_samples(made: tuple[RunFolder, Path]) -> None:
-    bot = Bot.open(made[0], mode="free")
+    bot = Bot.open(made[0], mode="sample")
     asked = [("運費多少？", ())]
-    (greedy,) = bot.answer_all(asked, most=20)
-    bot.mode = "sample"
+    (greedy,) = generate_all(bot.engine, bot.prompt, [bot.prompt.ids(asked[0][0])], most=20)
     (cold,) = bot.answer_all(asked, most=20, temperature=0.0)
     (hot,) = bot.answer_all(asked, most=20, temperature=2.0)
     (usual,) = bot.answer_all(asked, most=20)
-    assert cold.text == greedy.text != hot.text != usual.text
-    bot.mode = "free"
-    (free,) = bot.answer_all(asked, most=20, temperature=2.0)
-    assert free.text == greedy.text
+    assert cold.text == bot.prompt.said(greedy) != hot.text != usual.text
+
+
+def test_a_fact_that_the_faq_does_not_have_is_never_shown_in_free(
+    made: tuple[RunFolder, Path],
+) -> None:
+    run, file = made
+    faq = run.faq()
+    bot = Bot.open(run, mode="free")
+    ids = generate_all(bot.engine, bot.prompt, [bot.prompt.ids("運費多少？")], most=40)[0]
+    assert Marker(faq).foreign(bot.prompt.said(ids))  # what the tiny model says by itself
+    with serving(run.path.parents[1], "--gguf", str(file), "--mode", "free") as server:
+        wait_for_ready(server.url)
+        done = httpx.post(server.url + CHAT, json=ASK, timeout=60).json()
+        assert done["choices"][0]["message"]["content"] == bot.prompt.hand_over
+        assert done["kefu"]["handed_over"]
+        text = httpx.post(server.url + CHAT, json={**ASK, "stream": True}, timeout=60).text
+        events = [json.loads(e[6:]) for e in text.split("\n\n") if e.startswith("data: {")]
+        said = "".join(e["choices"][0]["delta"].get("content", "") for e in events)
+        assert said.endswith(bot.prompt.hand_over) and not Marker(faq).foreign(said)
+        assert [row[2] for row in server.rows()[-2:]] == [bot.prompt.hand_over, said]
 
 
 def test_what_is_weighed_over_llama_cpp_is_served(made: tuple[RunFolder, Path]) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ..prompt import Prompt
 from ..records import Example, Mode, Pair, Plan, Reply, Turn
+from ..score import pieces
 from ..weights import load
 from ..workspace import RunFolder
 from . import calibration as sure
@@ -18,7 +19,7 @@ from . import talk
 from .begun import warm_of
 from .book import Book, Reader
 from .engine import Engine, Model
-from .generate import MOST, generate, generate_all
+from .generate import MOST, generate, generate_all, growing
 from .known import bare, weigher, weights_of
 from .lock import Lock
 from .weighing import Asked, Told, Weighed, Weigher, certain
@@ -41,6 +42,7 @@ class Bot:
         self.folder, self.plan, self.engine, self.prompt = folder, plan, engine, prompt
         self._batch = BATCH * (8 if engine.device.startswith("cuda") else 1)
         self.mode: Mode = plan.mode.value
+        self._bare = False  # what the base says by itself is a control, and stays as it is
         self.book = Book(folder, plan.shown.value) if plan.book.value == "open" else None
         self.weights = weights_of(self)  # of the witnesses
         self.calibration = sure.load(folder, self.weights)
@@ -107,28 +109,17 @@ class Bot:
     ) -> Iterator[str]:
         """The answer in pieces as they come; whole, where the bot does not stream.
 
-        `temperature` counts in `sample` only, as everywhere.
+        In `free` a piece is a clause, and the hand-over takes the place of one with a fact that is
+        not in the FAQ, and of all after it. `temperature` counts in `sample` only, as everywhere.
         """
         if not self.streams:
             yield self.answer(question, history).text
             return
         self._look()
         ids = self._read([(question, history)], [self._prompt(question, history)[0]])[0]
-        told, made = "", []
         sample = self.mode == "sample"
-        for token in generate(
-            self._torch, self.prompt, ids, sample=sample, temperature=temperature
-        ):
-            if token == self.prompt.terminator:
-                break
-            made.append(token)
-            text = self.prompt.said(made)
-            if len(text) > len(told) and not self.prompt.unsettled(text):
-                yield text[len(told) :]
-                told = text
-        rest = self.prompt.said(made)[len(told) :]
-        if rest:
-            yield rest
+        grown = growing(self._torch, self.prompt, ids, sample=sample, temperature=temperature)
+        yield from pieces(grown, None if sample else self._facts_of().filter)
 
     def answer_all(
         self,
@@ -229,12 +220,12 @@ class Bot:
     def untuned(self) -> Iterator[Bot]:
         """The same base without the adapter, answering freely: the exam's control."""
         mode, book = self.mode, self.book
-        self.mode, self.book = "free", None
+        self.mode, self.book, self._bare = "free", None, True
         try:
             with self._torch.model.disable_adapter():
                 yield self
         finally:
-            self.mode, self.book = mode, book
+            self.mode, self.book, self._bare = mode, book, False
 
     @property
     def _torch(self) -> Engine:
@@ -266,6 +257,7 @@ class Bot:
             made = [self._sample(p, most, temperature) for p in prompts]
         else:
             made = list(map(self._free, generate_all(self.engine, self.prompt, prompts, most=most)))
+            made = made if self._bare else list(map(self._facts_of().free, made))
         return [replace(r, read=len(p)) for r, p in zip(made, prompts, strict=True)]
 
     def _locked(self, asked: Sequence[Asked], prompts: list[list[int]], most: int) -> list[Reply]:
@@ -275,7 +267,7 @@ class Bot:
         wrong), or cut off gives way. A row without facts gives nothing to hold text against, and
         what is handed over needs no text.
         """
-        lock = self._lock = self._lock or Lock(self.pairs)
+        lock = self._facts_of()
         weighed = self._weigh(asked, prompts)
         replies = [self._verbatim(found) for found in weighed]
         due = [self.answers[found.best] for found in weighed]
@@ -295,6 +287,10 @@ class Bot:
                 note="" if sound else "the free text said something else",
             )
         return replies
+
+    def _facts_of(self) -> Lock:
+        self._lock = self._lock or Lock(self.pairs, self.prompt.hand_over)
+        return self._lock
 
     def _look(self) -> None:
         """Takes the rows of an open book as they are now."""

@@ -61,6 +61,28 @@ def _sampled(
     return int(order[at])
 
 
+def growing(
+    engine: Engine,
+    prompt: Prompt,
+    ids: Sequence[int],
+    *,
+    sample: bool,
+    temperature: float | None = None,
+) -> Iterator[str]:
+    """An answer's text as it grows, without an end that more tokens may take back; at last all."""
+    told, made = "", []
+    for token in generate(engine, prompt, ids, sample=sample, temperature=temperature):
+        if token == prompt.terminator:
+            break
+        made.append(token)
+        text = prompt.said(made)
+        if len(text) > len(told) and not prompt.unsettled(text):
+            yield text
+            told = text
+    if len(prompt.said(made)) > len(told):
+        yield prompt.said(made)
+
+
 def generate_all(
     engine: Model, prompt: Prompt, prompts: Sequence[Sequence[int]], *, most: int = MOST
 ) -> list[list[int]]:

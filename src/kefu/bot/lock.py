@@ -1,23 +1,26 @@
-"""What text of the model's own may be shown in `locked`.
+"""What text of the model's own may be shown in `locked` and in `free`.
 
-The row that is meant is chosen as in `verbatim`; its text is held against that row by what marks
-exams, and must have exactly its facts. So a text that an exam would mark wrong is not shown, and
-what the marks cannot see (score/marking.py says what) is not seen here either.
+In `locked` the row that is meant is chosen as in `verbatim`; the text is held against that row by
+what marks exams, and must have exactly its facts. So a text that an exam would mark wrong is not
+shown, and what the marks cannot see (score/marking.py says what) is not seen here either. In `free`
+no row is meant, and each fact must stand somewhere in the FAQ.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ..records import ExamQuestion, Faq, Pair, Reply
-from ..score import Marker, facts
+from ..score import FactFilter, Marker, facts
 
 
 class Lock:
     """The facts of some rows, worked out once, to hold any number of texts against."""
 
-    def __init__(self, pairs: Sequence[Pair]) -> None:
+    def __init__(self, pairs: Sequence[Pair], hand_over: str) -> None:
         self._marker = Marker(Faq(tuple(pairs), ()))
+        self.filter = FactFilter(self._marker, hand_over)
         self._due: dict[str, frozenset[str]] = {}
 
     def holds(self, answer: str) -> bool:
@@ -30,6 +33,14 @@ class Lock:
         asked = ExamQuestion(question, "known", answer, source=question)
         said = facts(reply.text, self._marker.names)
         return said == self._facts(answer) and self._marker.mark(asked, reply).right
+
+    def free(self, reply: Reply) -> Reply:
+        """The reply, or the hand-over where it has a fact that stands nowhere in these rows."""
+        foreign = self.filter.foreign(reply.text)
+        if not foreign:
+            return reply
+        note = f"not in the FAQ: {', '.join(sorted(foreign))}"
+        return replace(reply, text=self.filter.instead, handed_over=True, note=note)
 
     def _facts(self, answer: str) -> frozenset[str]:
         if answer not in self._due:

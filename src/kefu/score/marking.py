@@ -38,6 +38,10 @@ class Marker:
             known |= asked | facts(pair.answer, self.names)
         self._known = frozenset(known)
 
+    def foreign(self, text: str) -> frozenset[str]:
+        """The facts of a text that stand nowhere in the FAQ."""
+        return facts(text[:SEEN], self.names) - self._known
+
     def mark(self, asked: ExamQuestion, reply: Reply) -> Mark:
         """What is right and wrong with one answer."""
         if reply.handed_over:

@@ -229,7 +229,7 @@ def _answers(bot: Bot, asked: list[Asked], voice: _Voice) -> list[Told]:
                 if len(bot.prompt.encode(texts[i])) < asked[i][2]:
                     continue
             del streams[i]
-            away = texts[i] == bot.prompt.hand_over
+            away = texts[i].endswith(bot.prompt.hand_over)
             cost = len(bot.prompt.encode(texts[i]))
             done[i] = Reply(texts[i], handed_over=away, stopped=piece is None, tokens=cost)
     return [

@@ -1,7 +1,8 @@
 """app(engine, log, limits, keys): the web application over one engine.
 
-In `free` and `sample` a stream sends pieces as they come. In `verbatim` and `locked` it sends an
-answer that was made and checked: nothing may be shown that can still be taken back.
+In `sample` a stream sends pieces as they come, in `free` checked clauses. In `verbatim` and
+`locked` it sends an answer that was made and checked: nothing may be shown that can still be taken
+back.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import json
 import logging
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,6 +24,7 @@ from ..errors import KefuError, RunError
 from ..export import Llama, check_name, opened
 from ..prompt import Prompt
 from ..records import Plan, Reply, Turn
+from ..score import FactFilter, Marker, pieces
 from ..workspace import RunFolder
 from .child import Held, Told
 from .engine import MOST, Busy, Down, Waiting
@@ -52,6 +53,7 @@ class LlamaEngine:
                 "alone cannot.",
                 "Serve it with --mode verbatim or locked, or without --gguf.",
             )
+        self._filter: FactFilter | None = None
         self._queue: queue.Queue[Waiting] = queue.Queue(waiting)
         self._closing, self._ended = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._keep, name="kefu-llama", daemon=True)
@@ -98,6 +100,9 @@ class LlamaEngine:
                 if added is None:  # once: it takes seconds, in which nobody is answered
                     check_name(self.gguf, self.run.resolve().name)
                     added = _added(RunFolder(self.run).adapter / "tokenizer.json")
+                    if not self.sample:
+                        faq = RunFolder(self.run).faq()
+                        self._filter = FactFilter(Marker(faq), self._plan.hand_over.value)
                 with opened(self.gguf, slots=SLOTS, context=SLOTS * ROOM) as llama:
                     self._serve(llama, added)
             except KefuError as error:  # llama.cpp refuses the file, and would the next time too
@@ -169,30 +174,41 @@ class LlamaEngine:
         if asked.on_piece is None:  # a token at a time would only take the processor from others
             last = web.post("/completion", json=body).raise_for_status().json()
             text = last["content"]
+            if self._filter and self._filter.foreign(text):
+                text = prompt.hand_over
         else:
-            text, last = _streamed(web, body, asked.on_piece)
-        stopped = last["stop_type"] != "limit"
+            text, last = _streamed(web, body, self._filter, asked.on_piece)
+        stopped = last.get("stop_type") != "limit"
         text = text.strip()
-        reply = Reply(text, handed_over=text == prompt.hand_over, stopped=stopped)
+        reply = Reply(text, handed_over=text.endswith(prompt.hand_over), stopped=stopped)
         return Told(reply, len(ids), int(last["tokens_predicted"]))
 
 
 def _streamed(
-    web: httpx.Client, body: dict[str, Any], on_piece: Callable[[str], None]
+    web: httpx.Client,
+    body: dict[str, Any],
+    through: FactFilter | None,
+    on_piece: Callable[[str], None],
 ) -> tuple[str, dict[str, Any]]:
-    """The whole text, told in pieces on the way, and llama.cpp's last words."""
-    text, last = "", {}
+    """What was shown of the text, told in pieces on the way, and llama.cpp's last words."""
+    shown, last = "", {}
+
+    def grown(lines: Iterator[str]) -> Iterator[str]:
+        nonlocal last
+        text = ""
+        for line in lines:
+            if line.startswith("data: {"):
+                last = json.loads(line[6:])
+                text = (text + last["content"]).lstrip()
+                yield text
+
     with web.stream("POST", "/completion", json=body) as streamed:
         streamed.raise_for_status()
-        for line in streamed.iter_lines():
-            if not line.startswith("data: {"):
-                continue
-            last = json.loads(line[6:])
-            piece = last["content"] if text else last["content"].lstrip()
-            text += piece
+        for piece in pieces(grown(streamed.iter_lines()), through):
+            shown += piece
             if piece:
                 on_piece(piece)
-    return text, last
+    return shown, last
 
 
 class _Words:
