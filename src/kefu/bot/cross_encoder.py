@@ -3,7 +3,7 @@
 The others compare a question with wordings of questions, where a near-miss (the same thing, another
 detail) lies as near as a rewording does. The cross-encoder reads the row of the FAQ and then the
 question: the base with an adapter that kefu brings beside the warm one (`bench/cross_encoder.py`
-makes it, of 3,933 answers with what they cover and what they do not). LOG.md has what it tells
+makes it, of 8,087 answers with what they cover and what they do not). LOG.md has what it tells
 apart.
 """
 
