@@ -58,20 +58,25 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Killer(threading.Thread):
-    """Kills the process that trains one of `folder`'s runs, once it has written a checkpoint."""
+    """Kills the process that trains one of `folder`'s runs, once it has written a checkpoint, or
+    its first steps."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, early: bool = False) -> None:
         super().__init__(daemon=True)
         self.folder, self.killed, self.stop = folder, "", threading.Event()
+        self.sign = "steps.jsonl" if early else "checkpoints/checkpoint-*/manifest.json"
 
     def run(self) -> None:
         while not self.stop.wait(0.02):
-            for path in self.folder.glob("*/checkpoints/checkpoint-*/manifest.json"):
-                for pid in holders(path.parents[2] / ".lock"):
+            for run in {self.folder / p.relative_to(self.folder).parts[0] for p in self._signs()}:
+                for pid in holders(run / ".lock"):
                     with suppress(OSError):
                         os.kill(pid, signal.SIGKILL)
-                        self.killed = path.parents[2].name
+                        self.killed = run.name
                         return
+
+    def _signs(self) -> list[Path]:
+        return list(self.folder.glob(f"*/{self.sign}"))
 
 
 def holders(lock: Path) -> list[int]:
@@ -155,9 +160,9 @@ def test_a_folder_of_four_faqs_becomes_four_runs_on_one_base(
     faqs.write([Pair("？", "", Origin("x.csv", 2))], folder / "empty.csv")
     here = Workspace(tmp_path)
     settings = Settings(base=str(base), precision="fp32", hand_over=tiny.HAND_OVER)
-    killer = Killer(tmp_path / "runs")
+    killer = Killer(tmp_path / "runs", early=True)  # so short a run writes none before its end
     killer.start()
-    made = scale.matrix(here, settings, folder, steps=12)
+    made = scale.matrix(here, settings, folder, steps=60)
     killer.stop.set()
     assert killer.killed in ("anna", "ben", "cleo", "dora")
     assert [(m.faq, bool(m.fault)) for m in made] == [
@@ -167,10 +172,10 @@ def test_a_folder_of_four_faqs_becomes_four_runs_on_one_base(
     for one in made[:4]:
         run = here.run(one.name)
         assert run.finished and run.plan().base.value == str(base)
-        assert [s.step for s in run.steps()] == list(range(1, 13))
+        assert [s.step for s in run.steps()] == list(range(1, 61))
         assert Bot.open(run).answer(tiny.ROWS[0][0]).text.startswith(f"{one.name}：")
     at = [here.run(m.name).file("run.json").stat().st_mtime_ns for m in made[:4]]
-    assert [m.name for m in scale.matrix(here, settings, folder, steps=12)[:4]] == [
+    assert [m.name for m in scale.matrix(here, settings, folder, steps=60)[:4]] == [
         m.name for m in made[:4]
     ]
     assert at == [here.run(m.name).file("run.json").stat().st_mtime_ns for m in made[:4]]

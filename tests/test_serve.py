@@ -278,7 +278,7 @@ def bearer(strict: Server) -> dict[str, str]:
 
 
 def test_text_is_shown_while_it_is_made(strict: Server) -> None:
-    engine, asked = strict.engine, {**ASK, "stream": True}
+    engine, asked = strict.engine, {**ASK, "stream": True, "temperature": 0}
     with httpx.stream(
         "POST", strict.url + CHAT, json=asked, headers=bearer(strict), timeout=30
     ) as answer:
@@ -319,7 +319,7 @@ def test_an_engine_that_dies_in_a_stream_says_so_in_it(strict: Server) -> None:
     with httpx.stream(
         "POST",
         strict.url + CHAT,
-        json={**ASK, "stream": True},
+        json={**ASK, "stream": True, "temperature": 0},
         headers=bearer(strict),
         timeout=30,
     ) as answer:

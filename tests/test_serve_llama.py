@@ -29,6 +29,7 @@ from kefu.workspace import RunFolder, dump, write_json, write_text
 from shop_server import ASK, CHAT, Server, make_run, serving, wait_for_ready
 
 pytestmark = pytest.mark.skipif(not here(), reason="needs llama.cpp: the package xllamacpp")
+GREEDY = {**ASK, "stream": True, "temperature": 0}
 ROOM = 1024 - 256
 """Tokens of a prompt: the tiny model's context less an answer."""
 
@@ -114,7 +115,7 @@ def test_text_streams_as_the_run_would_write_it(
 def test_a_killed_llama_cpp_is_replaced_and_said_so(speaking: Server) -> None:
     before = len(speaking.rows())
     lines: list[str] = []
-    with httpx.stream("POST", speaking.url + CHAT, json={**ASK, "stream": True}, timeout=60) as web:
+    with httpx.stream("POST", speaking.url + CHAT, json=GREEDY, timeout=60) as web:
         for line in web.iter_lines():
             lines.append(line)
             if len(lines) == 5:
