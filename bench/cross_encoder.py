@@ -39,7 +39,7 @@ from safetensors.torch import load_file, save_file
 import warm
 from intents import Intent, dealt, intents
 from kefu.bot.cross_encoder import CrossEncoder, closing, opening
-from kefu.weights.warm import DIRECTION, cross, start
+from kefu.weights.warm import DIRECTION, start
 
 QUESTIONS = 200
 """Tokens of a row's questions in training, about."""
@@ -219,11 +219,9 @@ def train(said: argparse.Namespace) -> None:
     learnt = [n for n, i in enumerate(every) if i.topic not in kept_aside]
     aside = [i for i in every if i.topic in kept_aside][: said.judged]
     reader = Reader(said)
-    if said.onward or said.further:
+    if said.onward:
         start(reader.model, said.base)
     near = neighbours(reader, every)
-    if said.further:
-        start(reader.model, cross(said.base))
     weights = [p for p in reader.model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(
         [{"params": weights}, {"params": [reader.bias]}], lr=said.rate, weight_decay=said.decay
@@ -379,7 +377,6 @@ def main() -> None:
     parser.add_argument("--all", action="store_true")
     parser.add_argument("--old", action="store_true", help="learn no covered and beside")
     parser.add_argument("--onward", action="store_true", help="from the adapter that kefu brings")
-    parser.add_argument("--further", action="store_true", help="from the cross-encoder it brings")
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--rows", type=int, default=64)
     parser.add_argument("--good", type=int, default=4)
