@@ -29,7 +29,7 @@ def grown(text: str) -> Iterator[str]:
 
 @pytest.mark.parametrize("text", [*(answer for _, answer in ROWS), AWAY, "好的。", ""])
 def test_text_with_the_faqs_facts_comes_as_it_is(through: FactFilter, text: str) -> None:
-    assert through.foreign(text) == frozenset()
+    assert through.foreign(text) == frozenset() and through.whole(text) == text
     assert "".join(through.pieces(grown(text))) == text
     assert "".join(pieces(grown(text), None)) == text
 
@@ -52,7 +52,7 @@ def test_it_comes_clause_by_clause_while_it_is_written(through: FactFilter) -> N
     ],
 )  # fmt: skip
 def test_no_fact_from_elsewhere_is_shown(through: FactFilter, text: str, before: str) -> None:
-    assert through.foreign(text)
+    assert through.foreign(text) and through.whole(text) == AWAY
     assert "".join(through.pieces(grown(text))) == before + AWAY
     assert not through.foreign(before)
 

@@ -166,6 +166,10 @@ def test_temperature_counts_where_the_run_samples(made: tuple[RunFolder, Path]) 
     (hot,) = bot.answer_all(asked, most=20, temperature=2.0)
     (usual,) = bot.answer_all(asked, most=20)
     assert cold.text == bot.prompt.said(greedy) != hot.text != usual.text
+    with bot.untuned() as base:  # in `free`, and not held against the FAQ
+        (cool,) = base.answer_all(asked, most=20)
+        (free,) = base.answer_all(asked, most=20, temperature=2.0)
+    assert free.text == cool.text != ""
 
 
 def test_a_fact_that_the_faq_does_not_have_is_never_shown_in_free(

@@ -30,6 +30,10 @@ class FactFilter:
         """The facts of a text that the FAQ has nowhere."""
         return self._marker.foreign(text) - self._own
 
+    def whole(self, text: str) -> str:
+        """The text, or `instead` where it has a foreign fact."""
+        return self.instead if self.foreign(text) else text
+
     def pieces(self, grown: Iterable[str]) -> Iterator[str]:
         """A text in pieces, clause by clause, from what there is of it as it grows.
 

@@ -174,8 +174,7 @@ class LlamaEngine:
         if asked.on_piece is None:  # a token at a time would only take the processor from others
             last = web.post("/completion", json=body).raise_for_status().json()
             text = last["content"]
-            if self._filter and self._filter.foreign(text):
-                text = prompt.hand_over
+            text = self._filter.whole(text) if self._filter else text
         else:
             text, last = _streamed(web, body, self._filter, asked.on_piece)
         stopped = last.get("stop_type") != "limit"

@@ -32,7 +32,8 @@ def uncollected() -> Iterator[None]:
 
 @uncollected()
 def import_libraries() -> None:
-    """torch, bitsandbytes, PEFT and transformers' models, so that later imports find them there."""
+    """torch, bitsandbytes, PEFT and transformers' models, so that later imports find them there;
+    from here on attention is by torch's own kernels."""
     import torch
 
     # cuDNN's attention, torch's first choice on an H100 or H200, makes a plan for every shape that
