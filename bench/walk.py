@@ -21,7 +21,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +140,21 @@ class Walk:
         """Types into a box."""
         self.see(f"{where} textarea, {where} input")
         self.page.fill(f"{where} textarea, {where} input", text)
+
+    def write(self, cell: str, text: str, tries: int = 3) -> None:
+        """Types into a table's cell, and looks whether it took it: a table that was drawn anew
+        between the two clicks of a double click takes nothing, and shows so."""
+        from playwright.sync_api import TimeoutError as Unseen
+
+        for _ in range(tries):
+            self.page.dblclick(cell)
+            self.page.keyboard.type(text)
+            self.page.keyboard.press("Enter")
+            self.clicks += 1
+            with suppress(Unseen):
+                self.page.wait_for_selector(f"{cell}:has-text('{text}')", timeout=10_000)
+                return
+        raise AssertionError(f"{cell} does not take what is typed into it")
 
     # --- the steps -------------------------------------------------------------------
 

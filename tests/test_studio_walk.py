@@ -147,10 +147,7 @@ def test_from_a_faulty_file_to_a_training_that_is_stopped_on_a_phone(
         person.click("#table_next")
         person.see(".toast-wrap :text('先改')")  # an empty answer is not passed over
         page.click(".toast-close")
-        page.dblclick("#table [data-testid=cell-4-2]")
-        page.keyboard.type("可刷卡或付現。")
-        page.keyboard.press("Enter")
-        person.clicks += 1
+        person.write("#table [data-testid=cell-4-2]", "可刷卡或付現。")
         person.click("#table_next")
         person.click("#word_accept")
         person.see("#plan .k-card")
