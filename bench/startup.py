@@ -59,8 +59,11 @@ def child(base: str) -> None:
         jobs.check_faq(faq, said)
         prepared = jobs.prepare(faq, said, plan.probe(), steps=2)
         stamp("planned")
-        if hasattr(weights, "import_libraries"):
-            weights.import_libraries()  # as jobs.train does first; older versions did without
+        machine = prepared.plan.machine.device
+        if hasattr(weights, "read_ahead"):  # as jobs.train does first; older versions did without
+            weights.import_libraries(lambda: weights.read_ahead(base, machine))
+        elif hasattr(weights, "import_libraries"):
+            weights.import_libraries()
         import torch
 
         assert torch

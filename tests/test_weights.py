@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import pytest
 
 import tiny
 from kefu.errors import BaseError, RunError
-from kefu.weights import frozen_head, last_states, load, load_tokenizer, local_counter
+from kefu.records import Precision
+from kefu.weights import ahead, frozen_head, last_states, load, load_tokenizer, local_counter
+from kefu.weights.loader import read_ahead
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +118,55 @@ def test_a_state_does_not_depend_on_what_is_computed_with_it(base: Path) -> None
         assert torch.allclose(one, out[0, -1], atol=1e-5)
     twice = last_states(model, [*sequences, *reversed(sequences)] * 4, "cpu")  # in several parts
     assert torch.allclose(twice[:12], together, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["qwen2", "gemma3_text", "llama"])
+@pytest.mark.parametrize("precision", ["fp32", "nf4"])
+def test_a_base_that_was_read_ahead_is_the_same_model(
+    tmp_path: Path, kind: str, precision: Precision
+) -> None:
+    """As it is read on a GPU while libraries are imported; here it is there from the beginning."""
+    from safetensors.torch import load_file
+
+    base = tiny.base(tmp_path / "base", kind)
+    usual = load(str(base), precision=precision, compute="fp32").model
+    read: Future[dict[str, Any]] = Future()
+    tensors = {n: t for f in ahead.files_of(base) for n, t in load_file(f).items()}
+    read.set_result(tensors)
+    ahead._begun[str(base), "cpu"] = read
+    model = load(str(base), precision=precision, compute="fp32").model
+    assert not ahead._begun  # taken
+    found, wanted = model.state_dict(), usual.state_dict()
+    assert found.keys() == wanted.keys()
+    assert all(found[name].equal(wanted[name]) for name in wanted)
+    assert model.config.to_dict() == usual.config.to_dict()
+    assert model.generation_config.to_dict() == usual.generation_config.to_dict()
+    assert model.name_or_path == usual.name_or_path == str(base)
+    assert not model.training
+
+
+def test_what_could_not_be_read_ahead_is_loaded_as_ever(base: Path) -> None:
+    failed: Future[dict[str, Any]] = Future()
+    failed.set_exception(OSError("no such file"))
+    ahead._begun[str(base), "cpu"] = failed
+    assert load(str(base), precision="fp32", compute="fp32").model.num_parameters() > 0
+    read_ahead(str(base), "cpu")  # nothing to gain: files are mapped
+    read_ahead("someone/on-a-hub", "cuda")
+    assert not ahead._begun
+
+
+@pytest.mark.skipif(
+    "not __import__('torch').cuda.is_available()", reason="needs a GPU: nothing is gained elsewhere"
+)
+def test_a_base_is_read_onto_the_gpu_unless_it_would_fill_it(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_ahead(str(base), "cuda")
+    read = ahead.taken(str(base), "cuda:0")
+    assert read and all(tensor.is_cuda for tensor in read.values())
+    monkeypatch.setattr(ahead, "SHARE", 0.0)
+    read_ahead(str(base), "cuda")
+    assert ahead.taken(str(base), "cuda:0") == {}
 
 
 @pytest.mark.parametrize("error", ["CUDA out of memory.", "can't allocate memory"])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from .. import exam as exams
 from ..records import Plan, Run, Split, Step
-from ..weights import import_libraries
+from ..weights import import_libraries, read_ahead
 from ..workspace import RunFolder, Workspace, discard, write_json
 from .preparing import Prepared
 
@@ -29,7 +29,7 @@ def train(
     on_start: Callable[[int, int], None] = lambda trainable, total: None,
 ) -> Run:
     """A new run: its folder, and the adapter in it. `settle` makes it ready to answer."""
-    import_libraries()
+    _import_for(prepared.plan)
     from .. import train as trainer
 
     folder = workspace.create(name, prepared.plan.recipe.value)
@@ -68,11 +68,11 @@ def resume(
     on_start: Callable[[int, int], None] = lambda trainable, total: None,
 ) -> Run:
     """Goes on with a run that was stopped, from its last checkpoint, by its own plan and rows."""
-    import_libraries()
-    from .. import train as trainer
-
     folder = workspace.run(name)
     plan = folder.plan()
+    _import_for(plan)
+    from .. import train as trainer
+
     with trainer.tracked(report_to, plan, folder) as told:
         return trainer.train(
             plan,
@@ -85,6 +85,10 @@ def resume(
             shard=shard,
             look=look,
         )
+
+
+def _import_for(plan: Plan) -> None:
+    import_libraries(lambda: read_ahead(plan.base.value, plan.machine.device))
 
 
 def _both(first: Callable[[Step], None], then: Callable[[Step], None]) -> Callable[[Step], None]:

@@ -13,7 +13,7 @@ from .adapters import WEIGHTS, Adapter, Adapters
 from .embedded import cache_folder, to_stderr
 from .head import frozen_head
 from .libraries import import_libraries
-from .loader import Loaded, load, load_tokenizer, local_counter, tokenizer_of
+from .loader import Loaded, load, load_tokenizer, local_counter, read_ahead, tokenizer_of
 from .saving import save_tokenizer
 from .sentences import sentence_encoder
 from .sliced import layers_of
@@ -49,6 +49,7 @@ __all__ = [
     "load",
     "load_tokenizer",
     "local_counter",
+    "read_ahead",
     "save_tokenizer",
     "sentence_encoder",
     "to_stderr",

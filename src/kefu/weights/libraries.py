@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 NO_COMPILER = "TORCHDYNAMO_DISABLE"
@@ -31,14 +32,17 @@ def uncollected() -> Iterator[None]:
 
 
 @uncollected()
-def import_libraries() -> None:
+def import_libraries(meanwhile: Callable[[], None] = lambda: None) -> None:
     """torch, bitsandbytes, PEFT and transformers' models, so that later imports find them there;
-    from here on attention is by torch's own kernels."""
+    from here on attention is by torch's own kernels. `meanwhile` is called once torch is there,
+    where more is to be imported."""
     import torch
 
     # cuDNN's attention, torch's first choice on an H100 or H200, makes a plan for every shape that
     # is new, which takes it longer than the attention; and here nearly each batch has a new one.
     torch.backends.cuda.enable_cudnn_sdp(False)
+    if "peft" not in sys.modules:
+        meanwhile()
     _import_bitsandbytes()
     import peft  # noqa: F401
     import transformers.modeling_utils  # noqa: F401

@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from ..errors import BaseError
 from ..plan.bases import Base, offline, resolve
 from ..records import Precision
+from . import ahead
 from .adapters import WEIGHTS, damaged
 from .embedded import Say, converted, folder_of, to_stderr
 from .libraries import import_libraries, uncollected
@@ -88,11 +89,9 @@ def load(
     Raises BaseError when the base does not exist, cannot be reached or does not fit, RunError when
     the adapter is not there. Only safetensors are read, of either.
     """
-    import_libraries()
+    import_libraries(lambda: read_ahead(name, device))
     import torch
-    from transformers import AutoModelForCausalLM
 
-    from_pretrained = AutoModelForCausalLM.from_pretrained
     base = resolve(name)
     dtypes = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code, "device_map": {"": device}}
@@ -112,16 +111,18 @@ def load(
     with _quiet_bars(), _said(base, trust_remote_code):
         place = place_of(base, say)
         if turn is None:
-            model = _fitting(base, precision, device, lambda: from_pretrained(place, **options))
+            model = _fitting(
+                base, precision, device, lambda: _from(place, options, ahead.taken(place, device))
+            )
         else:
             options["device_map"] = device_map(place, device, *turn, trust_remote_code)
             with not_dispatched():
-                model = _fitting(base, precision, device, lambda: from_pretrained(place, **options))
+                model = _fitting(base, precision, device, lambda: _from(place, options))
         if unpacked and precision == "nf4":
             packed, model = model, _unpacked(model, dtypes[compute], say)
             if model is None:
                 del packed  # half of it is unpacked, and in the way
-                model = _fitting(base, precision, device, lambda: from_pretrained(place, **options))
+                model = _fitting(base, precision, device, lambda: _from(place, options))
     tokenizer = tokenizer_of(name, adapter, trust_remote_code=trust_remote_code, say=say)
     if adapter is not None:
         from peft import PeftModel
@@ -131,6 +132,18 @@ def load(
         model = PeftModel.from_pretrained(model, str(adapter))
         model.eval()
     return Loaded(model, tokenizer, device, place)
+
+
+def read_ahead(name: str, device: str) -> None:
+    """Begins to read a base that lies on this machine onto a GPU; `load` takes it from there.
+
+    Not one of a hub: which of its versions is meant is asked over the network, by who loads it.
+    """
+    if not device.startswith("cuda") or (name.count("/") == 1 and not Path(name).is_dir()):
+        return
+    folder = _lying(resolve(name))
+    if folder is not None:
+        ahead.begin(folder, device)
 
 
 @uncollected()
@@ -147,15 +160,22 @@ def tokenizer_of(
 
 def local_counter(name: str) -> Callable[[str], int] | None:
     """The base's own token counter where its tokenizer lies on this machine; without torch."""
-    base = resolve(name)
+    folder = _lying(resolve(name))
+    if folder is None:
+        return None
+    path = folder / "tokenizer.json"
+    return _counter(path, path.stat().st_mtime_ns) if path.is_file() else None
+
+
+def _lying(base: Base) -> Path | None:
+    """Where a base lies, or will lie, on this machine; None for one of a hub."""
     try:
         folder = folder_of(base) if base.kind == "embedded" else Path(base.name).expanduser()
     except BaseError:
         return None
     if base.kind == "folder" and is_qwen1(base):
-        folder = mapped_folder(folder)
-    path = folder / "tokenizer.json"
-    return _counter(path, path.stat().st_mtime_ns) if path.is_file() else None
+        return mapped_folder(folder)
+    return folder
 
 
 @lru_cache(maxsize=2)
@@ -169,6 +189,22 @@ def _counter(path: Path, written: int) -> Callable[[str], int]:
         return len(tokenizer.encode(text, add_special_tokens=False).ids)
 
     return count
+
+
+def _from(place: str, options: dict[str, Any], read: dict[str, Any] | None = None) -> Any:
+    """The model in `place`, of the tensors that were `read` of it ahead where there are some."""
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING as KINDS
+    from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
+
+    if not read or options["trust_remote_code"]:
+        return AutoModelForCausalLM.from_pretrained(place, **options)
+    config = AutoConfig.from_pretrained(place)
+    if (Path(place) / "generation_config.json").is_file():
+        options = {**options, "generation_config": GenerationConfig.from_pretrained(place)}
+    kind = KINDS[type(config)]
+    model = kind.from_pretrained(None, config=config, state_dict=read, **options)
+    model.name_or_path = model.config.name_or_path = place  # an adapter names its base by it
+    return model
 
 
 def _unpacked(model: Any, dtype: Any, say: Say) -> Any:
