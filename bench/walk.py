@@ -20,8 +20,9 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -141,20 +142,38 @@ class Walk:
         self.see(f"{where} textarea, {where} input")
         self.page.fill(f"{where} textarea, {where} input", text)
 
-    def write(self, cell: str, text: str, tries: int = 3) -> None:
-        """Types into a table's cell, and looks whether it took it: a table that was drawn anew
-        between the two clicks of a double click takes nothing, and shows so."""
-        from playwright.sync_api import TimeoutError as Unseen
+    def write(self, cell: str, text: str) -> None:
+        """Types into a table's cell, and looks whether it took it."""
 
-        for _ in range(tries):
+        def typed() -> None:
             self.page.dblclick(cell)
             self.page.keyboard.type(text)
             self.page.keyboard.press("Enter")
-            self.clicks += 1
-            with suppress(Unseen):
-                self.page.wait_for_selector(f"{cell}:has-text('{text}')", timeout=10_000)
+
+        self.clicks += 1
+        self._until(typed, f"{cell}:has-text('{text}')")
+
+    def click_on_to(self, where: str, seen: str) -> None:
+        """One click, after which something else is to be seen."""
+        self.see(where)
+        self.clicks += 1
+        self._until(lambda: self.page.click(where), seen)
+
+    def _until(self, work: Callable[[], None], seen: str, again: int = 2) -> None:
+        """Does it once more where the page did not take it, as a person would, and says so: a table
+        that is drawn anew between the two clicks of a double click takes nothing."""
+        from playwright.sync_api import TimeoutError as Unseen
+
+        for _ in range(again):
+            work()
+            try:
+                self.see(seen, WAIT / 10)
                 return
-        raise AssertionError(f"{cell} does not take what is typed into it")
+            except Unseen:
+                told = self.page.locator(".toast-wrap").all_inner_texts()
+                warnings.warn(f"{seen} is not there yet; the page says {told}", stacklevel=3)
+        work()
+        self.see(seen)
 
     # --- the steps -------------------------------------------------------------------
 
