@@ -50,8 +50,6 @@ def child(base: str) -> None:
 
     assert cli
     stamp("command_line")
-    if hasattr(jobs, "expect_training"):  # as `kefu train` does first; older versions did without
-        jobs.expect_training()
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         jobs.init(folder)

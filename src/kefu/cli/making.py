@@ -176,7 +176,6 @@ def train(
     if jobs.joined():
         return None
 
-    jobs.expect_training()
     cards = jobs.processes()
     bar = show.Progress(asked.settings.recipe == "tutorial")
     told: dict[str, Any] = {"report_to": asked.settings.report_to}

@@ -13,17 +13,7 @@ from .examining import Answerer, answered_by, evaluate
 from .exporting import Compared, Parity, export, over_llama
 from .preparing import Prepared, check_faq, init, open_faq, prepare, proposals, wordings_for
 from .runs import compare_runs, let_out, loss_curve, refused, report_of, summary
-from .training import (
-    expect_training,
-    joined,
-    launched,
-    on_gpus,
-    processes,
-    resume,
-    settle,
-    take_up,
-    train,
-)
+from .training import joined, launched, on_gpus, processes, resume, settle, take_up, train
 from .trying import PARTS, Standing, attempt, judges
 from .watching import Progress, progress
 
@@ -48,7 +38,6 @@ __all__ = [
     "draft",
     "draft_of",
     "evaluate",
-    "expect_training",
     "export",
     "init",
     "joined",

@@ -8,18 +8,13 @@ from typing import TYPE_CHECKING
 
 from .. import exam as exams
 from ..records import Plan, Run, Split, Step
-from ..weights import import_libraries, open_torch, read_ahead
+from ..weights import import_libraries, read_ahead
 from ..workspace import RunFolder, Workspace, discard, write_json
 from .preparing import Prepared
 
 if TYPE_CHECKING:
     from ..bot import Bot
     from ..train import Look
-
-
-def expect_training() -> None:
-    """Begins with what a training needs of the system while its FAQ is still read and planned."""
-    open_torch()
 
 
 def train(

@@ -12,7 +12,7 @@ from . import warm
 from .adapters import WEIGHTS, Adapter, Adapters
 from .embedded import cache_folder, to_stderr
 from .head import frozen_head
-from .libraries import import_libraries, open_torch
+from .libraries import import_libraries
 from .loader import Loaded, load, load_tokenizer, local_counter, read_ahead, tokenizer_of
 from .saving import save_tokenizer
 from .sentences import sentence_encoder
@@ -49,7 +49,6 @@ __all__ = [
     "load",
     "load_tokenizer",
     "local_counter",
-    "open_torch",
     "read_ahead",
     "save_tokenizer",
     "sentence_encoder",

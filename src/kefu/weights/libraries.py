@@ -5,20 +5,14 @@ Why it matters, in seconds: LOG.md, "Before the first step". Knows no model.
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from importlib.util import find_spec
-from pathlib import Path
-from threading import Thread
 
 NO_COMPILER = "TORCHDYNAMO_DISABLE"
 """torch's own switch: `torch.compile` hands functions back as they are."""
-CODE = ("libtorch_cpu.so", "libtorch_cuda.so")
-"""On Linux; elsewhere torch is loaded when it is imported."""
 
 
 @contextmanager
@@ -35,22 +29,6 @@ def uncollected() -> Iterator[None]:
     finally:
         if was:
             gc.enable()
-
-
-def open_torch() -> None:
-    """Begins to load what torch is made of, hundreds of megabytes of machine code, in a thread.
-
-    That is the system's work and the disk's: Python goes on beside it.
-    """
-    torch = find_spec("torch")
-    files = [Path(torch.origin).parent / "lib" / name for name in CODE] if torch else []  # type: ignore[arg-type]
-
-    def load() -> None:
-        for file in files:
-            with suppress(OSError):  # not there, or torch itself has to say where its parts lie
-                ctypes.CDLL(str(file))
-
-    Thread(target=load, daemon=True).start()
 
 
 @uncollected()
