@@ -20,8 +20,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -143,37 +142,14 @@ class Walk:
         self.page.fill(f"{where} textarea, {where} input", text)
 
     def write(self, cell: str, text: str) -> None:
-        """Types into a table's cell, and looks whether it took it."""
-
-        def typed() -> None:
-            self.page.dblclick(cell)
-            self.page.keyboard.type(text)
-            self.page.keyboard.press("Enter")
-
+        """Types into a table's cell, as soon as it shows a cursor: it opens some 60 ms after the
+        double click, and what is typed before is lost."""
+        self.page.dblclick(cell)
+        self.see(f"{cell} textarea:focus")
+        self.page.keyboard.type(text)
+        self.page.keyboard.press("Enter")
+        self.see(f"{cell}:has-text('{text}')")
         self.clicks += 1
-        self._until(typed, f"{cell}:has-text('{text}')")
-
-    def click_on_to(self, where: str, seen: str) -> None:
-        """One click, after which something else is to be seen."""
-        self.see(where)
-        self.clicks += 1
-        self._until(lambda: self.page.click(where), seen)
-
-    def _until(self, work: Callable[[], None], seen: str, again: int = 2) -> None:
-        """Does it once more where the page did not take it, as a person would, and says so: a table
-        that is drawn anew between the two clicks of a double click takes nothing."""
-        from playwright.sync_api import TimeoutError as Unseen
-
-        for _ in range(again):
-            work()
-            try:
-                self.see(seen, WAIT / 10)
-                return
-            except Unseen:
-                told = self.page.locator(".toast-wrap").all_inner_texts()
-                warnings.warn(f"{seen} is not there yet; the page says {told}", stacklevel=3)
-        work()
-        self.see(seen)
 
     # --- the steps -------------------------------------------------------------------
 

@@ -148,7 +148,7 @@ def test_from_a_faulty_file_to_a_training_that_is_stopped_on_a_phone(
         person.see(".toast-wrap :text('先改')")  # an empty answer is not passed over
         page.click(".toast-close")
         person.write("#table [data-testid=cell-4-2]", "可刷卡或付現。")
-        person.click_on_to("#table_next", "#word_accept")
+        person.click("#table_next")
         person.click("#word_accept")
         person.see("#plan .k-card")
         person.click("#plan_start")
