@@ -134,6 +134,8 @@ def test_a_base_that_was_read_ahead_is_the_same_model(
     tensors = {n: t for f in ahead.files_of(base) for n, t in load_file(f).items()}
     read.set_result(tensors)
     ahead._begun[str(base), "cpu"] = read
+    for file in ahead.files_of(base):
+        file.unlink()
     model = load(str(base), precision=precision, compute="fp32").model
     assert not ahead._begun  # taken
     found, wanted = model.state_dict(), usual.state_dict()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -196,12 +196,15 @@ def _from(place: str, options: dict[str, Any], read: dict[str, Any] | None = Non
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING as KINDS
     from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
+    usual = partial(AutoModelForCausalLM.from_pretrained, place, **options)
     if not read or options["trust_remote_code"]:
-        return AutoModelForCausalLM.from_pretrained(place, **options)
+        return usual()
     config = AutoConfig.from_pretrained(place)
+    kind = KINDS.get(type(config), None)
+    if kind is None or config.get_text_config() is not config:  # a part of a larger model
+        return usual()
     if (Path(place) / "generation_config.json").is_file():
         options = {**options, "generation_config": GenerationConfig.from_pretrained(place)}
-    kind = KINDS[type(config)]
     model = kind.from_pretrained(None, config=config, state_dict=read, **options)
     model.name_or_path = model.config.name_or_path = place  # an adapter names its base by it
     return model
