@@ -142,8 +142,8 @@ class Walk:
         self.page.fill(f"{where} textarea, {where} input", text)
 
     def write(self, cell: str, text: str) -> None:
-        """Types into a table's cell, as soon as it shows a cursor: it opens some 60 ms after the
-        double click, and what is typed before is lost."""
+        """Types into a table's cell, as soon as it shows a cursor: Gradio opens it some time
+        after the double click (60 ms on two cores), and what is typed before is lost."""
         self.page.dblclick(cell)
         self.see(f"{cell} textarea:focus")
         self.page.keyboard.type(text)

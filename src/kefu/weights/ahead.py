@@ -8,10 +8,12 @@ after another where it packs them into 4 bits. Knows no model and no precision.
 from __future__ import annotations
 
 import json
-import os
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError
 
 SHARE = 0.4
 """Of the GPU's free memory, what files may take: for a moment they lie beside the model."""
@@ -23,23 +25,25 @@ _begun: dict[tuple[str, str], Future[dict[str, Any]]] = {}
 def begin(folder: Path, device: str) -> None:
     """Begins to read the model in `folder` onto a GPU, beside what this thread goes on with.
 
-    Does nothing for another device, and in one process of several: each has a card of its own.
+    torch is to be imported.
     """
-    if not device.startswith("cuda") or "LOCAL_RANK" in os.environ:
-        return
-    from safetensors.torch import load_file  # torch is imported by now, and in this thread
+    from safetensors.torch import load_file  # in this thread, which alone imports
 
-    pool = ThreadPoolExecutor(1 + READERS)
-    _begun[str(folder), _card(device)] = pool.submit(_read, pool, load_file, folder, device)
-    pool.shutdown(wait=False)
+    alone = ThreadPoolExecutor(1)
+    _begun[str(folder), _card(device)] = alone.submit(_read, folder, device, load_file)
+    alone.shutdown(wait=False)
 
 
 def taken(place: str, device: str) -> dict[str, Any]:
     """The tensors that were read of a base, by name, and once; empty where there are none."""
+    import torch
+
     reading = _begun.pop((place, _card(device)), None)
-    if reading is None or reading.exception() is not None:  # whoever loads it says what is wrong
+    try:
+        return reading.result() if reading else {}
+    # Not there, damaged or too large: whoever loads it says so.
+    except (OSError, ValueError, KeyError, SafetensorError, torch.OutOfMemoryError):
         return {}
-    return reading.result()
 
 
 def files_of(folder: Path) -> list[Path]:
@@ -51,14 +55,15 @@ def files_of(folder: Path) -> list[Path]:
     return [folder / name for name in sorted(set(names))]
 
 
-def _read(pool: ThreadPoolExecutor, load_file: Any, folder: Path, device: str) -> dict[str, Any]:
+def _read(folder: Path, device: str, load_file: Callable[..., Any]) -> dict[str, Any]:
     import torch
 
     torch.ones(8, 8, device=device) @ torch.ones(8, 8, device=device)  # its context, and cuBLAS
     files = files_of(folder)
     if sum(f.stat().st_size for f in files) > SHARE * torch.cuda.mem_get_info(device)[0]:
         return {}
-    parts = list(pool.map(lambda file: load_file(file, device=device), files))
+    with ThreadPoolExecutor(READERS) as readers:
+        parts = list(readers.map(lambda file: load_file(file, device=device), files))
     return {name: tensor for part in parts for name, tensor in part.items()}
 
 

@@ -6,6 +6,7 @@ kept is decided here and nowhere else.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -137,9 +138,11 @@ def load(
 def read_ahead(name: str, device: str) -> None:
     """Begins to read a base that lies on this machine onto a GPU; `load` takes it from there.
 
-    Not one of a hub: which of its versions is meant is asked over the network, by who loads it.
+    Not one of a hub: which of its versions is meant is asked over the network, by who loads it. Nor
+    in one process of several, each of which has a card of its own.
     """
-    if not device.startswith("cuda") or (name.count("/") == 1 and not Path(name).is_dir()):
+    of_hub = name.count("/") == 1 and not Path(name).is_dir()
+    if of_hub or not device.startswith("cuda") or "LOCAL_RANK" in os.environ:
         return
     folder = _lying(resolve(name))
     if folder is not None:
@@ -169,13 +172,15 @@ def local_counter(name: str) -> Callable[[str], int] | None:
 
 def _lying(base: Base) -> Path | None:
     """Where a base lies, or will lie, on this machine; None for one of a hub."""
-    try:
-        folder = folder_of(base) if base.kind == "embedded" else Path(base.name).expanduser()
-    except BaseError:
+    if base.kind == "hub":
         return None
-    if base.kind == "folder" and is_qwen1(base):
-        return mapped_folder(folder)
-    return folder
+    if base.kind == "embedded":
+        try:
+            return folder_of(base)
+        except BaseError:  # its package is not here
+            return None
+    folder = Path(base.name).expanduser()
+    return mapped_folder(folder) if is_qwen1(base) else folder
 
 
 @lru_cache(maxsize=2)
