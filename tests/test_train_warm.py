@@ -107,3 +107,21 @@ def test_the_shipped_adapter_fits_the_plan_that_names_it() -> None:
         sizes = [file.get_slice(key).get_shape() for key in file.keys()]  # noqa: SIM118
     assert sum(a * b for a, b in sizes) == plan.trainable.value
     assert replace(plan, warm=Choice("", "")).warm.value == ""
+
+
+def test_an_adapter_begins_alike_on_any_number_of_cores_and_gives_them_back(
+    base: Path, tmp_path: Path
+) -> None:
+    import torch
+
+    before, begun = torch.get_num_threads(), []
+    try:
+        for threads in (1, 6):
+            torch.set_num_threads(threads)
+            begun.append(weights(run(tmp_path / str(threads), planned(base))))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    one, six = begun
+    assert any(values.abs().sum() > 0 for values in one.values())
+    assert all(torch.equal(values, six[name]) for name, values in one.items())
