@@ -5,19 +5,15 @@ Does not know what is done with it, nor how a base is cut up over cards.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 from ..errors import FaqError, RunError
 from ..prompt import Prompt, Row
 from ..records import Example, Plan
-from ..weights import load, warm
+from ..weights import few_threads, load, warm
 from ..workspace import RunFolder
 from . import many
 from .session import OnStep, Session
-
-THREADS = 4
-"""Of the processor, while an adapter is made."""
 
 
 def open_session(
@@ -77,21 +73,6 @@ def open_session(
     return Session(
         plan, rows, folder, model, prompt, place, on_step, owners, cards=cards, split=shard
     )
-
-
-@contextmanager
-def few_threads() -> Iterator[None]:
-    """PEFT makes an adapter's many small matrices on the processor, and all its threads meet at
-    each of them: with 32 of them that took 4 s of a start at 7B (LOG.md, "Before the first
-    step"). Values do not depend on how many draw them."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(min(before, THREADS))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def watched(

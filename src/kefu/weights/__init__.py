@@ -12,7 +12,7 @@ from . import warm
 from .adapters import WEIGHTS, Adapter, Adapters
 from .embedded import cache_folder, to_stderr
 from .head import frozen_head
-from .libraries import import_libraries
+from .libraries import few_threads, import_libraries
 from .loader import Loaded, load, load_tokenizer, local_counter, read_ahead, tokenizer_of
 from .saving import save_tokenizer
 from .sentences import sentence_encoder
@@ -41,6 +41,7 @@ __all__ = [
     "Loaded",
     "Warm",
     "cache_folder",
+    "few_threads",
     "frozen_head",
     "gguf_head",
     "import_libraries",

@@ -13,6 +13,8 @@ from contextlib import contextmanager, suppress
 
 NO_COMPILER = "TORCHDYNAMO_DISABLE"
 """torch's own switch: `torch.compile` hands functions back as they are."""
+THREADS = 4
+"""Of the processor, while PEFT makes an adapter."""
 
 
 @contextmanager
@@ -29,6 +31,20 @@ def uncollected() -> Iterator[None]:
     finally:
         if was:
             gc.enable()
+
+
+@contextmanager
+def few_threads() -> Iterator[None]:
+    """For PEFT, which makes an adapter's hundreds of small matrices on the processor, where all
+    threads meet at each of them. Values do not depend on how many threads there are."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(min(before, THREADS))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @uncollected()

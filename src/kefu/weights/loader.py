@@ -22,7 +22,7 @@ from ..records import Precision
 from . import ahead
 from .adapters import WEIGHTS, damaged
 from .embedded import Say, converted, folder_of, to_stderr
-from .libraries import import_libraries, uncollected
+from .libraries import few_threads, import_libraries, uncollected
 from .qwen1 import as_qwen2, downloaded, is_qwen1, mapped_folder
 from .sliced import device_map, not_dispatched
 
@@ -130,7 +130,8 @@ def load(
 
         if not (adapter / WEIGHTS).is_file():  # PEFT would look for a pickle
             raise damaged(adapter, f"it has no {WEIGHTS}")
-        model = PeftModel.from_pretrained(model, str(adapter))
+        with few_threads():
+            model = PeftModel.from_pretrained(model, str(adapter))
         model.eval()
     return Loaded(model, tokenizer, device, place)
 
