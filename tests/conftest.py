@@ -37,6 +37,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def alone() -> Iterator[None]:
+    """No tiny base is read for by the embedded one, which takes seconds to load; test_bot_beside.py
+    has what it does."""
+    from kefu.plan import reader
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reader, "_installed", lambda base: False)
+        yield
+
+
 def shared_data() -> Path:
     """The folder of real FAQ files beside the repository; skips the test where it is absent."""
     folder = Path(__file__).resolve().parents[2] / "shared" / "data"

@@ -15,10 +15,11 @@ from ..workspace import RunFolder, read_json
 def warm_of(folder: RunFolder) -> Warm | None:
     """None where the run began with nothing learned.
 
-    Raises RunError where it began from another version of the warm adapter than is here: its
-    threshold is worth nothing then.
+    Raises RunError where it began from another version of the warm adapter than is here, or is read
+    for by another: its threshold is worth nothing then.
     """
-    name = folder.plan().warm.value
+    plan = folder.plan()
+    name = plan.reads_by
     if not name:
         return None
     noted = read_json(folder.file("versions.json"), dict[str, str]).get("warm_sha256")
@@ -28,10 +29,10 @@ def warm_of(folder: RunFolder) -> Warm | None:
             "this kefu brings.",
             f"Train anew: `kefu train --again {folder.name}`.",
         )
-    return Warm(name)
+    return Warm(name) if plan.warm.value else None
 
 
 def cross_of(folder: RunFolder) -> str:
     """SHA-256 of the adapter by which the run's bot reads questions after rows; empty for none."""
-    name = folder.plan().warm.value
+    name = folder.plan().reads_by
     return warm.digest(warm.cross(name)) if warm.has_cross(name) else ""

@@ -17,8 +17,9 @@ from ..workspace import RunFolder
 from . import calibration as sure
 from . import talk
 from .begun import warm_of
+from .beside import beside
 from .book import Book, Reader
-from .engine import Engine, Model
+from .engine import Engine, Model, Reads
 from .generate import MOST, generate, generate_all, growing
 from .known import bare, weigher, weights_of
 from .lock import Lock
@@ -86,8 +87,10 @@ class Bot:
             trust_remote_code=plan.trust_remote_code,
         )
         prompt = Prompt.of_plan(loaded.tokenizer, plan)
-        # A merged model's adapter is in its weights, and cannot be put aside to read.
-        reader = cls.open(folder)._torch if merged and plan.warm.value else None
+        reader: Reads | None = beside(plan, loaded.device)
+        if merged and plan.warm.value:
+            # A merged model's adapter is in its weights, and cannot be put aside to read.
+            reader = cls.open(folder)._torch
         begun = None if merged else warm_of(folder)
         bot = cls(folder, plan, Engine(loaded.model, loaded.device, begun, reader), prompt)
         bot.mode = mode or bot.mode

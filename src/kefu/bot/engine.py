@@ -63,11 +63,26 @@ class Model(Protocol):
         ...
 
 
+class Reads(Protocol):
+    """Who compares questions, and reads rows with them, for a model that cannot."""
+
+    def reading(self, sequences: Sequence[Sequence[int]]) -> torch.Tensor:
+        """As a `Model`'s."""
+        ...
+
+    def crossed(
+        self, openings: Sequence[Sequence[int]], closings: Sequence[Sequence[int]]
+    ) -> torch.Tensor:
+        """As a `Model`'s."""
+        ...
+
+
 class Engine:
     """A model (with or without adapter) that scores next tokens.
 
-    `warm` is what the adapter began from. A merged model has no adapter any more, and `reader` the
-    run as it is. Engines over one base and warm adapter may have `prefixes` in common.
+    `warm` is what the adapter began from. `reader` reads in its place: a base beside it, or the run
+    as it is for a merged model, which has no adapter any more. Engines over one base and warm
+    adapter may have `prefixes` in common.
     """
 
     def __init__(
@@ -75,7 +90,7 @@ class Engine:
         model: Any,
         device: str,
         warm: Warm | None = None,
-        reader: Engine | None = None,
+        reader: Reads | None = None,
         prefixes: Prefixes | None = None,
     ) -> None:
         model.eval()

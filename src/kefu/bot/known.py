@@ -9,10 +9,13 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import torch
+
 from ..recall import Index, normalise
 from ..records import Example, Faq, Pair, trained_part
 from ..weights import warm
 from ..workspace import RunFolder
+from .beside import Beside, beside
 from .book import Book, Reader
 from .cross_encoder import CrossEncoder
 from .generate import MOST
@@ -37,17 +40,24 @@ def weigher(bot: Bot) -> tuple[Weigher, dict[str, int]]:
     prompts = [bot.prompt.ids(row.question) for row in asked]
     owners = [away if row.answer is None else number[row.answer] for row in asked]
     engine = book.over(bot.engine) if book else bot.engine
-    memory = Memory(engine.reading(prompts), owners)
-    own = Memory(engine.hidden(prompts), owners) if bot.plan.warm.value else memory
+    other = beside(bot.plan, bot.engine.device)
+
+    def read(texts: Sequence[str]) -> torch.Tensor:
+        ids = other.ids([(text, ()) for text in texts]) if other else map(bot.prompt.ids, texts)
+        return engine.reading(list(ids))
+
+    memory = Memory(read([row.question for row in asked]), owners)
+    own = Memory(engine.hidden(prompts), owners) if bot.plan.reads_by else memory
     answers = [bot.prompt.answer_ids(a) for a in (*bot.answers, None)]
     # An answer is read as if it were a question: so it lies near those that it answers.
-    said = Memory(engine.reading([bot.prompt.ids(text) for text in bot.answers]), range(away))
+    said = Memory(read(bot.answers), range(away))
     # Only what was trained: the FAQ's other wordings are those that the exam asks.
     pairs = trained_part(Faq(bot.pairs, ()), rows).pairs
     numbers = [number[pair.answer] for pair in pairs]
     kind = Reader if book else Weigher
-    read = cross(bot, pairs)
-    made = kind(bot.engine, build(answers), memory, own, said, Index(pairs), numbers, away, read)
+    crossed = cross(bot, pairs, other)
+    index = Index(pairs)
+    made = kind(bot.engine, build(answers), memory, own, said, index, numbers, away, crossed, other)
     if isinstance(made, Reader) and book:
         shown = [(bot.source(n), text) for n, text in enumerate(bot.answers)]
         made.read_with(bot.prompt, shown, book.shown, bot.engine.context - MOST)
@@ -57,17 +67,18 @@ def weigher(bot: Bot) -> tuple[Weigher, dict[str, int]]:
 def weights_of(bot: Bot) -> tuple[float, ...]:
     """The weights of the witnesses that the bot has."""
     kind = Reader if bot.book else Weigher
-    return kind.weights_with(warm.has_cross(bot.plan.warm.value))
+    return kind.weights_with(warm.has_cross(bot.plan.reads_by))
 
 
-def cross(bot: Bot, pairs: Sequence[Pair]) -> CrossEncoder | None:
-    """Reads questions after rows, which have the wordings of `pairs`. None where the base has no
-    adapter for it."""
-    name = bot.plan.warm.value
+def cross(bot: Bot, pairs: Sequence[Pair], other: Beside | None) -> CrossEncoder | None:
+    """Reads questions after rows, which have the wordings of `pairs`. None where neither the base
+    nor the `other` beside it has an adapter for it."""
+    name = bot.plan.reads_by
     if not warm.has_cross(name):
         return None
     rows = {pair.answer: pair for pair in reversed(pairs)}
-    return CrossEncoder(bot.prompt.tokenizer, name, [rows[text] for text in bot.answers])
+    words = other.tokenizer if other else bot.prompt.tokenizer
+    return CrossEncoder(words, name, [rows[text] for text in bot.answers])
 
 
 def wordings(folder: RunFolder, book: Book | None, number: Mapping[str, int]) -> list[Example]:

@@ -17,8 +17,9 @@ from ..records import Mode
 from ..weights import WEIGHTS, Adapter, Adapters, Warm, tokenizer_of
 from ..workspace import RunFolder, check_one_base
 from .begun import warm_of
+from .beside import Together, beside
 from .bot import Bot
-from .engine import Engine
+from .engine import Engine, Model
 from .loading import Loading
 
 SHARE = 0.5
@@ -29,7 +30,15 @@ RECORDS = 40
 
 def over(folder: RunFolder, model: Any, prompt: Prompt, device: str) -> Bot:
     """A bot over the PEFT model of a run that is still being trained. Puts it into eval mode."""
-    return Bot(folder, folder.plan(), Engine(model, device, warm_of(folder)), prompt)
+    plan = folder.plan()
+    return Bot(folder, plan, Engine(model, device, warm_of(folder), beside(plan, device)), prompt)
+
+
+def foreign(folder: RunFolder, model: Model, prompt: Prompt) -> Bot:
+    """A bot over an export of a run in another engine."""
+    plan = folder.plan()
+    reader = beside(plan, model.device)
+    return Bot(folder, plan, Together(model, reader) if reader else model, prompt)
 
 
 class _Turn:
@@ -176,7 +185,8 @@ class Shelf:
         if begun is not None:  # its values lie once in memory, however many runs began from them
             begun = self._begun.setdefault(begun.name, begun)
         first = self._engine
-        engine = Engine(first.model, first.device, begun, prefixes=first.prefixes)
+        reader = beside(plan, first.device)
+        engine = Engine(first.model, first.device, begun, reader, prefixes=first.prefixes)
         bot = Bot(folder, plan, engine, prompt)
         bot.mode = self.mode or bot.mode
         return bot, adapter

@@ -202,10 +202,10 @@ class Parity:
 @contextmanager
 def over_llama(folder: RunFolder, file: Path, lora: Path | None = None) -> Iterator[Bot]:
     """A run's bot over its GGUF file in llama.cpp."""
-    from ..bot import Bot
+    from ..bot import foreign
 
     with answering(folder, file, lora) as model:
-        yield Bot(folder, folder.plan(), model, model.prompt)
+        yield foreign(folder, model, model.prompt)
 
 
 @contextmanager

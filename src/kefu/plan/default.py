@@ -10,6 +10,7 @@ from . import book, tables
 from .fit import Fit, candidates, fastest, precisions, too_big
 from .job import YOURS, Job, swept
 from .memory import Engine, Way
+from .reader import reader
 from .reasons import (
     GIB,
     compute_reason,
@@ -244,6 +245,7 @@ def default(job: Job) -> Plan:
             "Wordings of one answer are drawn together, so that unseen ones fall to it too.",
         ),
         warm=_warm(base.warm),
+        reader=reader(job),
         book=chosen,
         shown=book.shown(chosen.value, job.faq, base.shape.vocab),
         **shared,

@@ -139,6 +139,9 @@ class Plan:
     """Weight of drawing the wordings of one answer together, see train/contrast.py."""
     warm: Choice[str] = Choice("", "The adapter begins with nothing learned.")
     """The adapter that the run's own begins from, see weights/warm.py; empty for none."""
+    reader: Choice[str] = Choice("", "No other base reads beside it.")
+    """The embedded base that compares questions and reads rows for the bot, where the run's own has
+    no warm adapter, see bot/beside.py; empty for none. Its warm adapter has its name."""
     unpacked: Choice[bool] = Choice(False, "The base is kept as it is.")
     """Whether a 4-bit base is unpacked once while training: the same numbers, more memory."""
     shard: Choice[bool] = Choice(False, "Each card holds the whole base.")
@@ -154,6 +157,11 @@ class Plan:
         """Every number of the plan by its name."""
         named = {name: getattr(self, name) for name in self.__slots__}
         return {name: one for name, one in named.items() if isinstance(one, Choice)}
+
+    @property
+    def reads_by(self) -> str:
+        """The warm adapter by which the bot reads questions; empty where its own has to do."""
+        return self.warm.value or self.reader.value
 
     @property
     def effective_batch(self) -> int:

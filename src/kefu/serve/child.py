@@ -190,7 +190,7 @@ def _bots(
     states: Path,
     stack: ExitStack,
 ) -> Shelf:
-    from ..bot import Bot, Shelf
+    from ..bot import Shelf, foreign
 
     folders = {name: RunFolder(path) for name, path in runs.items()}
     bots = Shelf(folders, mode=mode, bound=bound, states=states)
@@ -199,7 +199,7 @@ def _bots(
 
         ((name, folder),) = bots.folders.items()
         model = stack.enter_context(answering(folder, gguf))
-        bot = Bot(folder, folder.plan(), model, model.prompt)
+        bot = foreign(folder, model, model.prompt)
         bot.mode = mode or bot.mode
         bots.keep(name, bot, gguf)
     return bots

@@ -41,8 +41,8 @@ def describe(plan: Plan, examples: Sequence[Example], folder: RunFolder) -> None
             versions[name] = version(name)
     versions["examples_sha256"] = hashlib.sha256("\n".join(lines).encode()).hexdigest()
     versions["faq_digest"] = plan.faq_digest
-    if plan.warm.value:
-        versions["warm_sha256"] = warm.digest(plan.warm.value)
+    if plan.reads_by:
+        versions["warm_sha256"] = warm.digest(plan.reads_by)
     write_json(folder.file("versions.json"), versions)
 
 

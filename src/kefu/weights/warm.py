@@ -42,6 +42,11 @@ def tensors(name: str) -> dict[str, Any]:
     return {key: values for key, values in found.items() if key != DIRECTION}
 
 
+def rank(name: str) -> int:
+    """The rank of the warm adapter `name`."""
+    return next(int(v.shape[0]) for key, v in tensors(name).items() if ".lora_A." in key)
+
+
 def start(model: Any, name: str) -> None:
     """Puts the warm adapter `name` into the fresh LoRA of a PEFT model.
 
