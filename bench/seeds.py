@@ -32,6 +32,8 @@ def one(said: argparse.Namespace, seed: int) -> None:
 
     workspace = Workspace(said.work / f"seed-{seed}")
     settings = Settings(seed=seed, thorough=said.thorough, base=said.base)
+    if said.no_reader:
+        settings = settings.model_copy(update={"reader": "none"})
     if said.precision:
         settings = settings.model_copy(update={"precision": said.precision})
     faq = jobs.open_faq(workspace, settings, str(said.faq))
@@ -106,6 +108,7 @@ def main() -> None:
     parser.add_argument("--wordings", type=int)
     parser.add_argument("--contrast", type=float, help="0 for plain fine-tuning on the answers")
     parser.add_argument("--cold", action="store_true", help="begin with nothing learned")
+    parser.add_argument("--no-reader", action="store_true", help="no other base reads beside it")
     parser.add_argument("--rate", type=float, help="another learning rate than the plan's")
     parser.add_argument("--steps", type=int)
     parser.add_argument("--no-answers", action="store_true", help="answers are no wordings")

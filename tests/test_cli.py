@@ -463,8 +463,9 @@ def test_a_run_that_fell_short_is_trained_again_with_what_was_too_little(
 def test_ctrl_c_keeps_the_checkpoint_and_says_how_to_go_on(shop: Path) -> None:
     import signal
 
-    said = [sys.executable, "-m", "kefu", "train", "--base", "base", "--precision", "fp32",
-            "--steps", "400", "--wordings", "0", "--name", "stopped"]  # fmt: skip
+    said = [sys.executable, "-m", "kefu", "train", "--base", "base", "--reader", "none",
+            "--precision", "fp32", "--steps", "400", "--wordings", "0",
+            "--name", "stopped"]  # fmt: skip
     child = subprocess.Popen(
         said, cwd=shop, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},

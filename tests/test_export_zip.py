@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ import export_runs as tiny
 from kefu.errors import KefuError, RunError, SettingsError
 from kefu.export import FORMS, export
 from kefu.export import forms as rooms
-from kefu.records import Candidate, Report, Tally
+from kefu.records import Candidate, Choice, Report, Tally
 from kefu.workspace import RunFolder, write_json
 
 ALONE = """
@@ -122,6 +123,28 @@ def test_an_archive_opens_as_a_run_again(made: tuple[Path, RunFolder], tmp_path:
     assert again.finished
     assert again.plan().base.value == "tiny-base"
     assert again.run().last_loss == run.run().last_loss
+
+
+def test_the_card_says_who_read_for_the_run(made: tuple[Path, RunFolder], tmp_path: Path) -> None:
+    from kefu.export import card
+    from kefu.export.source import open_run
+
+    run = made[1]
+    source = open_run(run)
+    tally = Tally("known", 20, 17, 1, 2, 0, 0, 0)
+    report = Report(
+        run.name, "e" * 64, "f" * 64, "2026-01-02T03:04:05Z",
+        (Candidate(run.name, (tally,), tally),), (), "Fine-tuning earned its keep.",
+    )  # fmt: skip
+    write_json(run.file("report.json"), report, Report)
+    try:
+        alone = card.card(source, "", ())
+        read_for = replace(source.plan, reader=Choice("gemma-3-270m", "The test's."))
+        told = card.card(replace(source, plan=read_for), "", ())
+    finally:
+        run.file("report.json").unlink()
+    assert "gemma" not in alone
+    assert "`gemma-3-270m` compared the questions" in told and "Gemma Terms of Use" in told
 
 
 def test_the_card_says_what_one_must_know(made: tuple[Path, RunFolder], tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def test_a_sweep_of_eight_trials_outlives_a_worker_and_repeats_nothing(
     cluster: None, base: Path, tmp_path: Path
 ) -> None:
     shop = Workspace(tmp_path)
-    settings = Settings(base=str(base), precision="fp32", hand_over=tiny.HAND_OVER)
+    settings = Settings(base=str(base), precision="fp32", hand_over=tiny.HAND_OVER, reader="none")
     killer = Killer(tmp_path / "sweeps" / "found" / "runs")
     killer.start()
     told: list[scale.Trial] = []
@@ -132,7 +132,7 @@ def test_many_workers_report_what_one_process_does(
     cluster: None, base: Path, tmp_path: Path
 ) -> None:
     shop = Workspace(tmp_path)
-    settings = Settings(base=str(base), precision="fp32", hand_over=tiny.HAND_OVER)
+    settings = Settings(base=str(base), precision="fp32", hand_over=tiny.HAND_OVER, reader="none")
     run = jobs.take_up(
         shop, "one", lambda: jobs.prepare(tiny.FAQ, settings, probe("cpu"), steps=12)
     )
@@ -159,7 +159,7 @@ def test_a_folder_of_four_faqs_becomes_four_runs_on_one_base(
         faqs.write(pairs, folder / f"{shop}.csv")
     faqs.write([Pair("？", "", Origin("x.csv", 2))], folder / "empty.csv")
     here = Workspace(tmp_path)
-    settings = Settings(base=str(base), precision="fp32", hand_over=tiny.HAND_OVER)
+    settings = Settings(base=str(base), precision="fp32", hand_over=tiny.HAND_OVER, reader="none")
     killer = Killer(tmp_path / "runs", early=True)  # so short a run writes none before its end
     killer.start()
     made = scale.matrix(here, settings, folder, steps=60)

@@ -55,7 +55,8 @@ def test_a_sweep_goes_on_when_its_head_was_killed_with_all_trials_and_none_train
     base = tiny.base(tmp_path / "base")
     faqs.write(tiny.FAQ.pairs, tmp_path / "shop.csv")
     command = [sys.executable, "-m", "kefu", "-C", "shop", "sweep"]
-    new = ["../shop.csv", "--base", str(base), "--precision", "fp32", "--trials", "8"]
+    new = ["../shop.csv", "--base", str(base), "--reader", "none", "--precision", "fp32"]
+    new += ["--trials", "8"]
     sweep = tmp_path / "shop" / "sweeps" / "found"
 
     def runs() -> list[RunFolder]:

@@ -27,6 +27,8 @@ pytestmark = pytest.mark.timeout(3000)  # a browser, a training and an exam on a
 minutes = pytest.mark.skipif(
     not os.environ.get("KEFU_WALK"), reason="takes minutes: `make walk` sets KEFU_WALK"
 )
+ALONE = 'reader = "none"\n'
+"""The embedded base, which takes seconds to load, does not read for the tiny one."""
 FAULTY = "question,answer,wordings\n" + "".join(
     f"{q},{a},{'|'.join(w)}\n" for q, a, w in tiny.ROWS[:4]
 )
@@ -68,7 +70,7 @@ def fill(disk: Path) -> Path:
 def test_the_whole_studio_on_the_sample(
     tmp_path: Path, base: Path, language: str, size: str
 ) -> None:
-    (tmp_path / "kefu.toml").write_text(f'base = "{base}"\nthorough = "quick"\n')
+    (tmp_path / "kefu.toml").write_text(f'base = "{base}"\n{ALONE}thorough = "quick"\n')
     shots = walk.SHOTS / f"tiny-{language}-{size}"
     with walk.studio(tmp_path) as address, walk.browser(language, size) as page:
         person = walk.Walk(page, address, shots)
@@ -88,7 +90,7 @@ def test_the_whole_studio_on_the_sample(
 
 @minutes
 def test_a_full_disk_is_said_and_nothing_is_lost(small_disk: Path, base: Path) -> None:
-    (small_disk / "kefu.toml").write_text(f'base = "{base}"\nthorough = "thorough"\n')
+    (small_disk / "kefu.toml").write_text(f'base = "{base}"\n{ALONE}thorough = "thorough"\n')
     shop = small_disk.parent / "shop.csv"
     shop.write_text(FAULTY, encoding="utf-8")
     with walk.studio(small_disk) as address, walk.browser("zh-TW") as page:
@@ -126,7 +128,7 @@ def test_a_full_disk_is_said_and_nothing_is_lost(small_disk: Path, base: Path) -
 def test_from_a_faulty_file_to_a_training_that_is_stopped_on_a_phone(
     tmp_path: Path, base: Path
 ) -> None:
-    (tmp_path / "kefu.toml").write_text(f'base = "{base}"\nthorough = "thorough"\n')
+    (tmp_path / "kefu.toml").write_text(f'base = "{base}"\n{ALONE}thorough = "thorough"\n')
     shop, broken = tmp_path / "shop.csv", tmp_path / "broken.xlsx"
     shop.write_text(FAULTY + "怎麼付款？,\n", encoding="utf-8")
     broken.write_bytes(b"PK\x03\x04 cut off")
@@ -177,7 +179,9 @@ def test_from_a_faulty_file_to_a_training_that_is_stopped_on_a_phone(
 def test_from_the_demo_to_an_own_spreadsheet_examined(tmp_path: Path, base: Path) -> None:
     """The folder is as `kefu demo` leaves it: the sample with a run that nobody examined yet."""
     jobs.init(tmp_path)
-    (tmp_path / "kefu.toml").write_text(f'faq = "faq.csv"\nbase = "{base}"\nthorough = "quick"\n')
+    (tmp_path / "kefu.toml").write_text(
+        f'faq = "faq.csv"\nbase = "{base}"\n{ALONE}thorough = "quick"\n'
+    )
     words = [sys.executable, "-m", "kefu", "-C", str(tmp_path), "train", "--steps", "4", "--json"]
     subprocess.run(words, check=True, cwd=tmp_path, capture_output=True)
     own = tmp_path / "我的店.xlsx"

@@ -72,8 +72,8 @@ def test_two_processes_train_one_bot_and_when_one_is_killed_one_or_two_go_on(
     # killed in the fourth.
     done = python(
         "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2, "dies.py",
-        "-C", "shop", "train", "../shop.csv", "--base", base, "--precision", "fp32", "--steps", 6,
-        "--name", "two", cwd=tmp_path,
+        "-C", "shop", "train", "../shop.csv", "--base", base, "--reader", "none",
+        "--precision", "fp32", "--steps", 6, "--name", "two", cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode != 0
     assert done.stderr.count("error:") == 1 and "cannot go on alone" in done.stderr
@@ -99,7 +99,7 @@ def test_two_processes_train_one_bot_and_when_one_is_killed_one_or_two_go_on(
     assert int(held.replace(",", "")) * 2 == int(whole.replace(",", "")) > 10_000
 
     jobs.resume(shop, "alone")
-    settings = Settings(base=str(base), precision="fp32")
+    settings = Settings(base=str(base), precision="fp32", reader="none")
     prepared = jobs.prepare(faqs.read(tmp_path / "shop.csv"), settings, probe("cpu"), steps=6)
     jobs.train(shop, prepared, name="never-two")
     same(shop.run("never-two"), shop.run("two"))

@@ -39,7 +39,7 @@ class Settings(BaseModel):
     when a customer asks, so that a row that was edited is answered newly without training."""
     reader: Literal["auto", "none"] = "auto"
     """Whether the small embedded base, which has learned what an answer covers, reads questions for
-    a bot on another base: `auto` for an FAQ in Chinese where it is installed, else `none`."""
+    a bot on another base: `auto` where it is installed, or `none`."""
     max_false_answers: float = Field(default=0.02, gt=0, lt=1)
     """What matters to the owner: of the questions that the bot answers, how many may be wrong."""
     hand_over: str = Field(default="這個問題我請真人客服為您回覆，請稍候。", min_length=1)

@@ -37,7 +37,9 @@ class _Loaded:
 def _loaded(name: str, device: str) -> _Loaded:
     from peft import LoraConfig, get_peft_model
 
-    base = load(name, precision="bf16" if device.startswith("cuda") else "fp32", device=device)
+    # Gemma overflows in fp16, and cards before Ampere have no other half precision.
+    half = device.startswith("cuda") and torch.cuda.is_bf16_supported(including_emulation=False)
+    base = load(name, precision="bf16" if half else "fp32", device=device)
     rank = warm.rank(name)
     # Of the warm adapters' form, and at first without effect: they stand in its place to read.
     form = LoraConfig(

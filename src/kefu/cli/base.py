@@ -102,6 +102,11 @@ def with_faq(command: Command) -> Command:
             type=click.Choice(["auto", "closed", "open"]),
             help="Answers by heart, or looked up in the FAQ as it then is.",
         ),
+        click.option(
+            "--reader",
+            type=click.Choice(["auto", "none"]),
+            help="Whether the embedded base reads for another one.",
+        ),
         click.option("--seed", type=int, help="Of everything that is drawn by lot."),
         click.option("--question", help="Name of the question column."),
         click.option("--answer", help="Name of the answer column."),
@@ -110,7 +115,7 @@ def with_faq(command: Command) -> Command:
 
     @wraps(command)
     def wrapped(**given: Any) -> Any:
-        names = ("base", "recipe", "thorough", "precision", "book", "seed")
+        names = ("base", "recipe", "thorough", "precision", "book", "reader", "seed")
         said = {name: given.pop(name) for name in names}
         said = {name: value for name, value in said.items() if value is not None}
         columns = {name: given.pop(name) for name in ("question", "answer", "sheet")}

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import BaseError
+from ..plan.bases import resolve
 from ..records import Candidate, Tally
 from .source import Source
 
@@ -163,7 +164,21 @@ def _exam(source: Source) -> str:
     for candidate in report.candidates:
         lines += [_line(candidate, tally) for tally in candidate.tallies]
         lines.append(_line(candidate, candidate.overall))
-    return "\n".join([*lines, "", report.sentence])
+    return "\n".join([*lines, "", report.sentence, *_reader(source)])
+
+
+def _reader(source: Source) -> list[str]:
+    """That another base took part in these figures, and under which terms."""
+    name = source.plan.reader.value
+    if not name:
+        return []
+    base = resolve(name)
+    return [
+        "",
+        f"`{name}` compared the questions with the FAQ for it. `kefu` loads it beside this model, "
+        f"under its own terms ([{base.licence}]({base.licence_link})); elsewhere this model speaks "
+        "by itself, and these figures are not its.",
+    ]
 
 
 def _line(candidate: Candidate, tally: Tally) -> str:

@@ -59,6 +59,8 @@ def settings_of(folder: RunFolder, settings: Settings, said: Mapping[str, object
     }  # fmt: skip
     chosen = {name: getattr(plan, name) for name in CHOSEN}
     kept |= {name: choice.value for name, choice in chosen.items() if choice.because == YOURS}
+    if plan.reader.because == YOURS:
+        kept["reader"] = "none"
     return parse({**settings.model_dump(), **kept, **said}, "the run before")
 
 

@@ -11,9 +11,6 @@ from ..records import Choice
 from .bases import Base, catalogue
 from .job import YOURS, Job
 
-CHINESE = 0.3
-"""Of the letters of an FAQ's questions, how many are Chinese at least where its language is."""
-
 
 def reader(job: Job) -> Choice[str]:
     """The embedded base that reads beside the job's own, or none, and why."""
@@ -22,8 +19,6 @@ def reader(job: Job) -> Choice[str]:
     if job.settings.reader == "none":
         return Choice("", YOURS)
     other = next(base for base in catalogue() if base.kind == "embedded" and base.warm)
-    if not _chinese(job):
-        return Choice("", "The adapters that kefu brings have learned to read Chinese only.")
     if not _installed(other):
         return Choice(
             "",
@@ -35,11 +30,6 @@ def reader(job: Job) -> Choice[str]:
         "This small base reads each question first, and the rows that it may mean: kefu brings "
         "adapters for it that have learned which questions an answer covers.",
     )
-
-
-def _chinese(job: Job) -> bool:
-    letters = [c for pair in job.faq.pairs for text in pair.phrasings for c in text if c.isalpha()]
-    return sum("㐀" <= c <= "鿿" for c in letters) >= CHINESE * len(letters)
 
 
 def _installed(base: Base) -> bool:
