@@ -321,8 +321,8 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     assert process("init", cwd=root).code == 0
     for name, steps in (("first", "4"), ("第二", "5")):
         done = process(
-            "train", "--base", str(base), "--precision", "fp32", "--steps", steps,
-            "--wordings", "0", "--name", name, cwd=root,
+            "train", "--base", str(base), "--reader", "none", "--precision", "fp32",
+            "--steps", steps, "--wordings", "0", "--name", name, cwd=root,
         )  # fmt: skip
         assert done.code == 0, done.err
         assert "\x1b" not in done.out
