@@ -326,11 +326,13 @@ class _Judge:
                 f"{paid} would be answered."
             )
         larger = self.of.larger
-        way = f"Take a larger base: `--base {larger[0]}`" if larger else "Take a larger base"
+        way = f"`--base {larger[0]}`" if larger else "a larger base"
+        # Of 0.5B one answered no more of a shop's questions than the embedded base (LOG.md).
         return (
             told[0].upper() + told[1:],
-            f"{way}, on a machine that holds it (`kefu plan --machine`); or give these rows more "
-            "wordings, as far as possible from those that they have.",
+            "Give these rows more wordings, as far as possible from those that they have. Or try "
+            f"{way}, on a machine that holds it (`kefu plan --machine`), and let the exam decide: "
+            "a larger base speaks better, and need not find more.",
         )
 
 
