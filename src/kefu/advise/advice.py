@@ -332,7 +332,7 @@ class _Judge:
             told[0].upper() + told[1:],
             "Give these rows more wordings, as far as possible from those that they have. Or try "
             f"{way}, on a machine that holds it (`kefu plan --machine`), and let the exam decide: "
-            "a larger base speaks better, and need not find more.",
+            "a larger base need not find more.",
         )
 
 

@@ -57,7 +57,8 @@ def weigher(bot: Bot) -> tuple[Weigher, dict[str, int]]:
     kind = Reader if book else Weigher
     crossed = cross(bot, pairs, other)
     index = Index(pairs)
-    made = kind(bot.engine, build(answers), memory, own, said, index, numbers, away, crossed, other)
+    trie, tokens = build(answers), other.ids if other else None
+    made = kind(bot.engine, trie, memory, own, said, index, numbers, away, crossed, tokens)
     if isinstance(made, Reader) and book:
         shown = [(bot.source(n), text) for n, text in enumerate(bot.answers)]
         made.read_with(bot.prompt, shown, book.shown, bot.engine.context - MOST)

@@ -11,9 +11,8 @@ only this witness looks at what an answer says.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 
@@ -96,22 +95,14 @@ AHEAD = 4.0
 """Logarithm of odds; whatever is further ahead is a trained wording, or nearly."""
 
 
-class Writes(Protocol):
-    """Who knows the tokens by which another base reads questions."""
-
-    def ids(self, asked: Sequence[Asked]) -> list[list[int]]:
-        """Questions with their turns before, as token ids."""
-        ...
-
-
 class Weigher:
     """Weighs questions against the answers of one FAQ.
 
     `memory` holds the trained wordings and `said` the answers as they are read, `own` the wordings
     in the run's own states, or is `memory` itself. `owners` gives for each row of the FAQ's index
     the number of its answer (rows with the same answer share one); `answers` is the number of
-    different answers, the hand-over not counted. `cross` reads the likeliest answers. `beside` is
-    asked for the tokens of questions where another base than the run's compares them.
+    different answers, the hand-over not counted. `cross` reads the likeliest answers. `tokens`
+    makes those of questions where another base than the run's compares them.
     """
 
     weights: tuple[float, ...] = WITNESSES
@@ -127,13 +118,13 @@ class Weigher:
         owners: Sequence[int],
         answers: int,
         cross: CrossEncoder | None = None,
-        beside: Writes | None = None,
+        tokens: Callable[[Sequence[Asked]], list[list[int]]] | None = None,
     ) -> None:
         self.engine, self.root, self.index = engine, root, index
         self.memory, self.own, self.said = memory, own, said
         self.owners = list(owners)
         self.answers = answers
-        self.cross, self.beside = cross, beside
+        self.cross, self.tokens = cross, tokens
         self.weights = self.weights_with(cross is not None)
 
     @classmethod
@@ -203,7 +194,7 @@ class Weigher:
         likeness to the nearest trained wordings (answers + 1) in the run's own `states` (n, d)."""
         warm = self.own is not self.memory
         if warm:
-            read = self.engine.reading(self.beside.ids(asked) if self.beside else prompts)
+            read = self.engine.reading(self.tokens(asked) if self.tokens else prompts)
         else:
             read = states
         likeness, said = self.memory.likeness(read), self.said.likeness(read)
