@@ -171,6 +171,30 @@ def test_an_overloaded_server_says_at_once_when_to_come_again(
     assert f'kefu_questions_total{{outcome="busy"}} {len(refused):.1f}' in counted
 
 
+def test_a_bot_that_cannot_be_opened_is_not_asked_again(tmp_path: Path) -> None:
+    from kefu.serve.engine import Engine
+
+    engine, log = Engine(tmp_path / "gone"), Log(tmp_path / "log.sqlite")
+    made = app(engine, log, Limits(), Keys(tmp_path / "keys.json"))
+
+    async def ask() -> tuple[httpx.Response, httpx.Response]:
+        through = httpx.ASGITransport(made)
+        async with httpx.AsyncClient(transport=through, base_url="http://localhost") as web:
+            return await web.post(CHAT, json=ASK), await web.get("/ready")
+
+    engine.start()
+    try:
+        until = time.monotonic() + 30
+        while not engine.fault and time.monotonic() < until:
+            time.sleep(0.05)
+        said, ready = asyncio.run(ask())
+    finally:
+        engine.close()
+    assert said.status_code == ready.status_code == 503
+    assert "cannot be opened: see /ready" in said.text and "retry-after" not in said.headers
+    assert "gone" in ready.text
+
+
 def test_a_crowd_at_the_gate_is_told_to_come_later(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guards, "CROWD", 3)
     release = asyncio.Event()

@@ -196,6 +196,8 @@ def app(engine: Engine | LlamaEngine, log: Log, limits: Limits, keys: Keys) -> F
                     raise _later(limits.answer / 2, "Too many questions wait already.") from None
                 if isinstance(fault, TimeoutError):
                     raise HTTPException(504, "The answer took too long.") from None
+                if engine.fault:  # nor would it be opened the next time
+                    raise HTTPException(503, "The bot cannot be opened: see /ready.") from None
                 why = "The engine ended; ask again."
                 raise HTTPException(503, why, {"Retry-After": "3"}) from None
             finally:
