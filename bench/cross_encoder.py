@@ -342,24 +342,19 @@ def mean_of(*paths: Path) -> None:
 
 def shipped(path: Path) -> None:
     """Judges the adapter that kefu brings, by the bot's own code."""
-    from peft import LoraConfig, get_peft_model
-
-    from kefu.bot.engine import Engine
+    from kefu.bot.beside import Beside
     from kefu.records import Origin, Pair
-    from kefu.weights import Warm, load
 
     exam = json.loads(path.read_text("utf-8"))
-    loaded = load(warm.BASE, precision="fp32", device="cpu")
-    config = LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
-    engine = Engine(get_peft_model(loaded.model, config), "cpu", Warm(warm.BASE))
+    base = Beside(warm.BASE, "cpu")
     rows = [
         Pair(r["wordings"][0], r["answer"], Origin(path.name, n), tuple(r["wordings"][1:]))
         for n, r in enumerate(exam["rows"])
     ]
-    reader = CrossEncoder(loaded.tokenizer, warm.BASE, rows)
+    reader = CrossEncoder(base.tokenizer, warm.BASE, rows)
 
     def read(asked: Sequence[tuple[int, str]]) -> list[float]:
-        return torch.cat(reader.read(engine, [(q, (), [n]) for n, q in asked])).tolist()
+        return torch.cat(reader.read(base, [(q, (), [n]) for n, q in asked])).tolist()
 
     print(json.dumps(judge_exam(read, exam)), flush=True)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 
+import warm
 from kefu.bot.beside import Beside
 from kefu.bot.cross_encoder import CrossEncoder
 from kefu.records import Origin, Pair
@@ -195,12 +196,11 @@ def main() -> None:
         right += sum(int(one.argmax()) == number for one in told[: len(inside)])
         covered += [float(one[number]) for one in told[: len(inside)]]
         beyond += [float(one[number]) for one in told[len(inside) :]]
-    above = sum((a > b) + 0.5 * (a == b) for a in covered for b in beyond)
     line = {
         "rows": len(pairs),
         "covered": len(covered),
         "right_row_first": right,
-        "area_against_not_covered": round(above / len(covered) / len(beyond), 3),
+        "area_against_not_covered": round(warm.auc(covered, beyond), 3),
         "covered_above_0": sum(value > 0 for value in covered),
         "not_covered_above_0": sum(value > 0 for value in beyond),
     }

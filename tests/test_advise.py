@@ -343,6 +343,25 @@ def test_the_run_after_keeps_what_a_person_set_for_the_one_before(tmp_path: Path
     folder = kept(tmp_path / "set", replace(evidence(wrong), plan=plan))
     after = jobs.settings_of(folder, Settings(), {"mode": "free"})
     assert (after.precision, after.mode, after.patience) == ("fp32", "free", 3)
+    alone = Settings(base="smollm2-135m", reader="none")
+    plan = jobs.prepare(FAQ, alone, probe("cpu")).plan
+    folder = kept(tmp_path / "alone", replace(evidence(wrong), plan=plan))
+    assert jobs.settings_of(folder, Settings(), {}).reader == "none"
+
+
+def test_a_run_from_before_is_read_for_when_it_is_trained_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kefu.plan import reader
+
+    plan = jobs.prepare(FAQ, Settings(base="smollm2-135m"), probe("cpu")).plan
+    assert plan.reader.value == ""
+    folder = kept(tmp_path / "old", replace(evidence(wrong), plan=plan))
+    monkeypatch.setattr(reader, "_installed", lambda base: True)
+    made = jobs.again(folder, FAQ, jobs.settings_of(folder, Settings(), {}), probe("cpu"))
+    changed = {c.what: c for c in made.changes}["reader"]
+    assert (changed.before, changed.after) == ("none", "gemma-3-270m")
+    assert "covers" in changed.because
 
 
 def test_the_run_after_has_what_the_one_before_lacked_and_says_what_is_left(

@@ -131,22 +131,17 @@ TOLD = (
 
 @pytest.mark.slow
 def test_the_adapter_that_kefu_brings_tells_what_an_answer_covers(tmp_path: Path) -> None:
-    from peft import LoraConfig, get_peft_model
+    from kefu.bot.beside import Beside
 
-    from kefu.bot.engine import Engine
-    from kefu.weights import Warm, load
-
-    loaded = load("gemma-3-270m", precision="fp32", device="cpu")
-    config = LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
-    engine = Engine(get_peft_model(loaded.model, config), "cpu", Warm("gemma-3-270m"))
+    base = Beside("gemma-3-270m", "cpu")
     rows = [Pair(asked, told, Origin("f.csv", n)) for n, (asked, told, _, _) in enumerate(TOLD)]
-    reader = CrossEncoder(loaded.tokenizer, "gemma-3-270m", rows)
+    reader = CrossEncoder(base.tokenizer, "gemma-3-270m", rows)
     asked = [
         (question, (), [number])
         for number, (_, _, good, bad) in enumerate(TOLD)
         for question in (*good, *bad)
     ]
-    told = torch.cat(reader.read(engine, asked)).view(len(TOLD), 4)
+    told = torch.cat(reader.read(base, asked)).view(len(TOLD), 4)
     covered, beside = told[:, :2], told[:, 2:]
     wins = (covered.unsqueeze(2) > beside.unsqueeze(1)).sum()
     assert wins >= 10, told  # of 12

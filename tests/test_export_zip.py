@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -125,41 +126,40 @@ def test_an_archive_opens_as_a_run_again(made: tuple[Path, RunFolder], tmp_path:
     assert again.run().last_loss == run.run().last_loss
 
 
-def test_the_card_says_who_read_for_the_run(made: tuple[Path, RunFolder], tmp_path: Path) -> None:
-    from kefu.export import card
-    from kefu.export.source import open_run
-
+@pytest.fixture
+def examined(made: tuple[Path, RunFolder]) -> Iterator[RunFolder]:
+    """The run with a report for as long as a test takes."""
     run = made[1]
-    source = open_run(run)
     tally = Tally("known", 20, 17, 1, 2, 0, 0, 0)
     report = Report(
         run.name, "e" * 64, "f" * 64, "2026-01-02T03:04:05Z",
         (Candidate(run.name, (tally,), tally),), (), "Fine-tuning earned its keep.",
     )  # fmt: skip
     write_json(run.file("report.json"), report, Report)
-    try:
-        alone = card.card(source, "", ())
-        read_for = replace(source.plan, reader=Choice("gemma-3-270m", "The test's."))
-        told = card.card(replace(source, plan=read_for), "", ())
-    finally:
-        run.file("report.json").unlink()
+    yield run
+    run.file("report.json").unlink()
+
+
+def test_the_card_says_who_read_for_the_run(examined: RunFolder) -> None:
+    from kefu.export import card
+    from kefu.export.source import open_run
+
+    source = open_run(examined)
+    alone = card.card(source, "", ())
+    read_for = replace(source.plan, reader=Choice("gemma-3-270m", "The test's."))
+    told = card.card(replace(source, plan=read_for), "", ())
     assert "gemma" not in alone
     assert "`gemma-3-270m` compared the questions" in told and "Gemma Terms of Use" in told
 
 
-def test_the_card_says_what_one_must_know(made: tuple[Path, RunFolder], tmp_path: Path) -> None:
+def test_the_card_says_what_one_must_know(
+    made: tuple[Path, RunFolder], examined: RunFolder, tmp_path: Path
+) -> None:
     base, run = made
     (base / "LICENSE").write_text("Ours alone.")
-    tally = Tally("known", 20, 17, 1, 2, 0, 0, 0)
-    report = Report(
-        run.name, "e" * 64, "f" * 64, "2026-01-02T03:04:05Z",
-        (Candidate(run.name, (tally,), tally),), (), "Fine-tuning earned its keep.",
-    )  # fmt: skip
-    write_json(run.file("report.json"), report, Report)
     try:
         export(run, "adapter", tmp_path / "adapter")
     finally:
-        run.file("report.json").unlink()
         (base / "LICENSE").unlink()
     card = (tmp_path / "adapter" / "README.md").read_text(encoding="utf-8")
     for said in (

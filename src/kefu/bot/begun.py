@@ -25,7 +25,7 @@ def warm_of(folder: RunFolder) -> Warm | None:
     noted = read_json(folder.file("versions.json"), dict[str, str]).get("warm_sha256")
     if noted not in (None, warm.digest(name)):
         raise RunError(
-            f"The run {folder.name} began from another version of the warm adapter {name} than "
+            f"The run {folder.name} reads by another version of the warm adapter {name} than "
             "this kefu brings.",
             f"Train anew: `kefu train --again {folder.name}`.",
         )

@@ -16,7 +16,7 @@ import torch
 
 from ..records import Pair, Turn
 from ..weights import warm
-from .engine import Model
+from .engine import Reads
 
 READ = 3
 """Answers that are read for each question: the right one is among the other witnesses' first three
@@ -53,7 +53,7 @@ class CrossEncoder:
         self._openings: dict[int, list[int]] = {}
 
     def read(
-        self, engine: Model, asked: Sequence[tuple[str, Sequence[Turn], Sequence[int]]]
+        self, engine: Reads, asked: Sequence[tuple[str, Sequence[Turn], Sequence[int]]]
     ) -> list[torch.Tensor]:
         """For each question, its turns before and the numbers of some answers: how well each
         answers it, as a logit (k,)."""

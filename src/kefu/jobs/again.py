@@ -25,7 +25,7 @@ SOME = 1.3
 """A plan with so many times the exposures gives more practice already."""
 CHOSEN = ("precision", "mode", "patience")
 """What the plan chooses, unless a person does."""
-COMPARED = ("recipe", "learning_rate", "warmup", "rank", "exposures", "steps")
+COMPARED = ("recipe", "learning_rate", "warmup", "rank", "exposures", "steps", "reader")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,14 +138,19 @@ def _with_rank(plan: Plan, rank: int, because: str) -> Plan:
 
 def _changes(before: Plan, after: Plan, found: Advice) -> list[Change]:
     whys = {cause.name: cause.because for cause in found.causes}
-    causes = {"learning_rate": "rate", "warmup": "rate", "rank": "rank", "recipe": "hand-over"}
+    causes = {
+        "learning_rate": "rate", "warmup": "rate", "rank": "rank", "recipe": "hand-over",
+        "reader": "",  # of no cause: the plan itself says why
+    }  # fmt: skip
     made = []
     for name in COMPARED:
         one, other = getattr(before, name).value, getattr(after, name).value
         if one != other:
             cause: Any = causes.get(name, "exposures")
             because = whys.get(cause, getattr(after, name).because)
-            made.append(Change(name.replace("_", " "), f"{one}", f"{other}", because))
+            made.append(
+                Change(name.replace("_", " "), f"{one or 'none'}", f"{other or 'none'}", because)
+            )
     return made
 
 
