@@ -17,7 +17,7 @@ from .loader import Loaded, load, load_tokenizer, local_counter, read_ahead, tok
 from .saving import save_tokenizer
 from .sentences import sentence_encoder
 from .sliced import layers_of
-from .states import last_states
+from .states import last_states, states_at
 from .warm import Warm
 
 
@@ -53,6 +53,7 @@ __all__ = [
     "read_ahead",
     "save_tokenizer",
     "sentence_encoder",
+    "states_at",
     "to_stderr",
     "tokenizer_of",
     "warm",
