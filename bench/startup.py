@@ -56,8 +56,18 @@ def child(base: str) -> None:
         said = settings.Settings(base=base, faq="faq.csv")
         room = workspace.Workspace(folder)
         faq = jobs.open_faq(room, said, None)
-        jobs.check_faq(faq, said)
-        prepared = jobs.prepare(faq, said, plan.probe(), steps=2)
+        from kefu.weights import loader
+
+        if hasattr(loader, "tokenizer_of"):
+            loader.tokenizer_of = timed(loader.tokenizer_of, "tokenizer", at)
+        if hasattr(jobs, "stops"):  # as `kefu train`; older versions planned without torch
+            jobs.stops(faq)
+            stamp("checked")
+            prepared = jobs.prepare(faq, said, plan.probe(), steps=2, at_once=True)
+        else:
+            jobs.check_faq(faq, said)
+            stamp("checked")
+            prepared = jobs.prepare(faq, said, plan.probe(), steps=2)
         stamp("planned")
         machine = prepared.plan.machine.device
         if hasattr(weights, "read_ahead"):  # as jobs.train does first; older versions did without
@@ -70,11 +80,9 @@ def child(base: str) -> None:
         stamp("libraries")
         from kefu import train
         from kefu.train import opening
-        from kefu.weights import loader
 
         assert train
         watched = (
-            (loader, "tokenizer_of", "tokenizer"),
             (opening, "load", "weights_and_tokenizer"),
             (opening, "get_peft_model", "adapter"),
         )
