@@ -1,5 +1,5 @@
-"""From an FAQ file to everything that is decided before anything heavy is loaded. Torch-free, unless
-what is prepared is to be trained at once."""
+"""From an FAQ file to everything that is decided before anything heavy is loaded. Torch-free, but
+where what is prepared is to be trained at once."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """What a training takes from the untrained model before its first step, in one pass over the rows.
 
 The contrast begins with the state of every row where its answer begins (contrast.py); the likely
-part of the vocabulary is what the base would say at the labels of some rows (loss.py). Both read the
-same prompts, and on a processor this is most of the time before the first step. Changes nothing of
-the model.
+part of the vocabulary is what the base would say at the labels of some rows (loss.py). Both read
+the same prompts, and on a processor this is the longest part of the time before the first step.
+Changes nothing of the model.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from .session import Session
 
 SAMPLE, PLACES = 48, 1024
 """Rows, and labelled places in them, from which the likely vocabulary is taken."""
+WORKERS = 8
+"""Passes at the same time, at most; each holds what a pass needs."""
 
 
 def look(session: Session, bank: bool = True) -> tuple[Likely | None, Bank | None]:
@@ -33,7 +35,9 @@ def look(session: Session, bank: bool = True) -> tuple[Likely | None, Bank | Non
     chosen = sorted({*asked, *begun})
     places = [[_opening(rows[i]), *labelled.get(i, ())] for i in chosen]
     read = [rows[i].ids[: max(own) + 1] for i, own in zip(chosen, places, strict=True)]
-    found = dict(zip(chosen, states_at(inner, read, places, session.device), strict=True))
+    workers = WORKERS if _apart(session) else 1
+    states = states_at(inner, read, places, session.device, workers)
+    found = dict(zip(chosen, states, strict=True))
     likely = None
     if head and asked:
         labels = {label for row in rows for label in row.labels if label != IGNORED}
@@ -41,6 +45,14 @@ def look(session: Session, bank: bool = True) -> tuple[Likely | None, Bank | Non
     if not begun:
         return likely, None
     return likely, Bank(torch.stack([found[i][0] for i in begun]).float(), session.owners)
+
+
+def _apart(session: Session) -> bool:
+    """Whether passes at the same time keep out of each other's way: they draw nothing, wait for no
+    other process, and no weight is unpacked in them."""
+    plan = session.plan
+    whole = session.device == "cpu" and not session.split and plan.precision.value != "nf4"
+    return whole and not plan.dropout.value
 
 
 def _one_an_answer(rows: Sequence[Row]) -> list[int]:

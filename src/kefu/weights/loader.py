@@ -26,7 +26,6 @@ from .libraries import few_threads, import_libraries, uncollected
 from .qwen1 import as_qwen2, downloaded, is_qwen1, mapped_folder
 from .sliced import device_map, not_dispatched
 
-
 _counted: dict[str, Any] = {}
 """Tokenizers of bases that something was counted with, by name, until `load` takes them."""
 

@@ -7,13 +7,14 @@ token is compared with those of another sequence, as it would be if they were la
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from typing import Any
 
-TOKENS = {"cpu": 512, "cuda": 16384}
+TOKENS = {"cpu": 256, "cuda": 16384}
 """Tokens in one forward pass, about: more gain no speed and cost memory."""
-LEAST = 256
+LEAST = 64
 """Tokens below which a pass is not made smaller where memory is short."""
 
 
@@ -29,25 +30,54 @@ def last_states(model: Any, sequences: Sequence[Sequence[int]], device: str) -> 
 
 
 def states_at(
-    model: Any, sequences: Sequence[Sequence[int]], places: Sequence[Sequence[int]], device: str
+    model: Any,
+    sequences: Sequence[Sequence[int]],
+    places: Sequence[Sequence[int]],
+    device: str,
+    workers: int = 1,
 ) -> list[Any]:
-    """The decoder's last hidden states at some `places` of each sequence: tensors (places, d)."""
+    """The decoder's last hidden states at some `places` of each sequence: tensors (places, d).
+
+    With several `workers`, which share the processor's threads, as many passes go on at the same
+    time: the threads of one wait for each other at every small matrix. For a processor, and a model
+    whose passes change nothing and draw nothing. The values are the same.
+    """
     import torch
+
+    def read(part: list[int]) -> Any:
+        own = [places[i] for i in part]
+        with torch.no_grad():  # which each thread says for itself
+            states = _side_by_side(model, [sequences[i] for i in part], own, device)
+        return states.split(list(map(len, own)))
 
     room = TOKENS["cuda" if device.startswith("cuda") else "cpu"]
     while True:
         found: dict[int, Any] = {}
         try:
-            with torch.no_grad():
-                for part in _parts(list(map(len, sequences)), room):
-                    own = [places[i] for i in part]
-                    states = _side_by_side(model, [sequences[i] for i in part], own, device)
-                    found |= zip(part, states.split(list(map(len, own))), strict=True)
+            parts = list(_parts(list(map(len, sequences)), room))
+            for part, states in zip(parts, _each(read, parts, workers), strict=True):
+                found |= zip(part, states, strict=True)
             return [found[i] for i in range(len(sequences))]
         except torch.OutOfMemoryError:  # a plan counts on what a step needs, which may be less
             if room <= LEAST:
                 raise
         room //= 4
+
+
+def _each(work: Callable[[list[int]], Any], parts: Sequence[list[int]], workers: int) -> list[Any]:
+    """What comes of each part."""
+    import torch
+
+    threads = torch.get_num_threads()
+    workers = min(workers, threads, len(parts))
+    if workers < 2:
+        return list(map(work, parts))
+    own = (threads // workers,)
+    try:
+        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=own) as pool:
+            return list(pool.map(work, parts))
+    finally:
+        torch.set_num_threads(threads)  # a thread that is new begins with what was set last
 
 
 def _parts(lengths: Sequence[int], room: int) -> Iterator[list[int]]:
