@@ -6,6 +6,7 @@ kept is decided here and nowhere else.
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -184,6 +185,7 @@ def counter_ahead(name: str, device: str) -> Callable[[str], int] | None:
     if folder is None or not (folder / "tokenizer.json").is_file():
         return None
     _counted[name] = tokenizer_of(name, None)
+    gc.freeze()  # all of this stays: Python would go through it again while an adapter is made
     return _counting(_counted[name].backend_tokenizer)
 
 
