@@ -10,8 +10,9 @@ Trains the sample FAQ by kefu's own plan, as `kefu train` does, for two steps, i
 own; `import torch` alone in another one before is the control. One JSON line; all in seconds from
 the process's start, but for the control and what has a name in -s_itself. `first_step` is when the
 first step begins: its end, less what the second step took. `processor` has the same in seconds of
-processor time, all cores together. Beside other work set OMP_WAIT_POLICY=passive: threads that wait
-for each other burn minutes of it otherwise, and say nothing of kefu.
+processor time, all cores together. What is trained at once is planned with the libraries imported
+and the tokenizer read: both are in `planned`. Beside other work set OMP_WAIT_POLICY=passive:
+threads that wait for each other burn minutes of it otherwise, and say nothing of kefu.
 """
 
 from __future__ import annotations

@@ -30,9 +30,10 @@ def look(session: Session, bank: bool = True) -> tuple[Likely | None, Bank | Non
     rows, inner = session.rows, session.model.get_base_model()
     head = frozen_head(inner) if session.plan.softmax.value == "likely" else None
     asked = _one_an_answer(rows)[:SAMPLE] if head and not head[1] else []
-    begun = range(len(rows) if bank and session.plan.contrast.value and len(rows) > 1 else 0)
+    wanted = bank and session.plan.contrast.value and len(rows) > 1
+    contrasted = range(len(rows) if wanted else 0)
     labelled = {i: _before_labels(rows[i]) for i in asked}
-    chosen = sorted({*asked, *begun})
+    chosen = sorted({*asked, *contrasted})
     places = [[_opening(rows[i]), *labelled.get(i, ())] for i in chosen]
     read = [rows[i].ids[: max(own) + 1] for i, own in zip(chosen, places, strict=True)]
     workers = WORKERS if _apart(session) else 1
@@ -42,9 +43,9 @@ def look(session: Session, bank: bool = True) -> tuple[Likely | None, Bank | Non
     if head and asked:
         labels = {label for row in rows for label in row.labels if label != IGNORED}
         likely = Likely(head[0], labels, torch.cat([found[i][1:] for i in asked])[:PLACES])
-    if not begun:
+    if not contrasted:
         return likely, None
-    return likely, Bank(torch.stack([found[i][0] for i in begun]).float(), session.owners)
+    return likely, Bank(torch.stack([found[i][0] for i in contrasted]).float(), session.owners)
 
 
 def _apart(session: Session) -> bool:

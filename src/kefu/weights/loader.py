@@ -177,6 +177,7 @@ def local_counter(name: str) -> Callable[[str], int] | None:
     return _counter(path, path.stat().st_mtime_ns) if path.is_file() else None
 
 
+@uncollected()
 def counter_ahead(name: str, device: str) -> Callable[[str], int] | None:
     """As `local_counter`, for who loads the base onto `device` next: counts with the tokenizer that
     `load` takes over then, as a large one takes a second to read. With torch."""
@@ -185,7 +186,7 @@ def counter_ahead(name: str, device: str) -> Callable[[str], int] | None:
     if folder is None or not (folder / "tokenizer.json").is_file():
         return None
     _counted[name] = tokenizer_of(name, None)
-    gc.freeze()  # all of this stays: Python would go through it again while an adapter is made
+    gc.freeze()  # all of this stays: Python would go through it when it looks for garbage again
     return _counting(_counted[name].backend_tokenizer)
 
 
