@@ -10,8 +10,9 @@ Trains the sample FAQ by kefu's own plan, as `kefu train` does, for two steps, i
 own; `import torch` alone in another one before is the control. One JSON line; all in seconds from
 the process's start, but for the control and what has a name in -s_itself. `first_step` is when the
 first step begins: its end, less what the second step took. `processor` has the same in seconds of
-processor time, all cores together. Beside other work set OMP_WAIT_POLICY=passive: threads that wait
-for each other burn minutes of it otherwise, and say nothing of kefu.
+processor time, all cores together. What is trained at once is planned with the libraries imported
+and the tokenizer read: both are in `planned`. Beside other work set OMP_WAIT_POLICY=passive:
+threads that wait for each other burn minutes of it otherwise, and say nothing of kefu.
 """
 
 from __future__ import annotations
@@ -56,8 +57,18 @@ def child(base: str) -> None:
         said = settings.Settings(base=base, faq="faq.csv")
         room = workspace.Workspace(folder)
         faq = jobs.open_faq(room, said, None)
-        jobs.check_faq(faq, said)
-        prepared = jobs.prepare(faq, said, plan.probe(), steps=2)
+        from kefu.weights import loader
+
+        if hasattr(loader, "tokenizer_of"):
+            loader.tokenizer_of = timed(loader.tokenizer_of, "tokenizer", at)
+        if hasattr(jobs, "stops"):  # as `kefu train`; older versions planned without torch
+            jobs.stops(faq)
+            stamp("checked")
+            prepared = jobs.prepare(faq, said, plan.probe(), steps=2, at_once=True)
+        else:
+            jobs.check_faq(faq, said)
+            stamp("checked")
+            prepared = jobs.prepare(faq, said, plan.probe(), steps=2)
         stamp("planned")
         machine = prepared.plan.machine.device
         if hasattr(weights, "read_ahead"):  # as jobs.train does first; older versions did without
@@ -70,11 +81,9 @@ def child(base: str) -> None:
         stamp("libraries")
         from kefu import train
         from kefu.train import opening
-        from kefu.weights import loader
 
         assert train
         watched = (
-            (loader, "tokenizer_of", "tokenizer"),
             (opening, "load", "weights_and_tokenizer"),
             (opening, "get_peft_model", "adapter"),
         )

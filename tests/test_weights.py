@@ -12,7 +12,16 @@ import pytest
 import tiny
 from kefu.errors import BaseError, RunError
 from kefu.records import Precision
-from kefu.weights import ahead, frozen_head, last_states, load, load_tokenizer, local_counter
+from kefu.weights import (
+    ahead,
+    counter_ahead,
+    frozen_head,
+    last_states,
+    load,
+    load_tokenizer,
+    local_counter,
+    states_at,
+)
 from kefu.weights.loader import read_ahead
 
 
@@ -38,9 +47,24 @@ def test_tokens_are_counted_without_loading_anything(base: Path) -> None:
         assert count(text) == len(tiny.tokenizer()(text, add_special_tokens=False)["input_ids"])
 
 
+def test_a_tokenizer_that_counted_is_the_one_that_is_trained_with(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count, alone = counter_ahead(str(base), "cpu"), local_counter(str(base))
+    assert count is not None and alone is not None
+    for text in ("", "請撥 02-2345-6789。", "abc" * 30, "問：幾點開門？\n答："):
+        assert count(text) == alone(text)
+    with monkeypatch.context() as without:
+        without.setattr("kefu.weights.loader.tokenizer_of", None)  # it is not read again
+        taken = load(str(base)).tokenizer
+    assert taken("電話")["input_ids"] == load_tokenizer(str(base))("電話")["input_ids"]
+    assert load(str(base)).tokenizer is not taken  # who takes it may write into it
+
+
 def test_a_base_that_is_not_here_counts_nothing(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(TINY_CONFIG)
     assert local_counter(str(tmp_path)) is None
+    assert counter_ahead(str(tmp_path), "cpu") is None
 
 
 TINY_CONFIG = (
@@ -117,6 +141,27 @@ def test_a_state_does_not_depend_on_what_is_computed_with_it(base: Path) -> None
         assert torch.allclose(one, out[0, -1], atol=1e-5)
     twice = last_states(model, [*sequences, *reversed(sequences)] * 4, "cpu")  # in several parts
     assert torch.allclose(twice[:12], together, atol=1e-5)
+
+
+def test_states_at_many_places_are_the_same_bits_by_one_worker_or_by_two(base: Path) -> None:
+    import torch
+
+    model = load(str(base)).model.eval()
+    sequences = [[5 + i, *range(10, 20 + i % 7)] for i in range(60)]
+    places = [[0, 3, len(sequence) - 1] for sequence in sequences]
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        one = states_at(model, sequences, places, "cpu")
+        two = states_at(model, sequences, places, "cpu", 2)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert all(map(torch.equal, one, two))
+    ends = torch.stack([states[-1] for states in one]).float()
+    assert torch.equal(ends, last_states(model, sequences, "cpu"))
+    whole = model.get_decoder()(input_ids=torch.tensor([sequences[9]])).last_hidden_state[0]
+    assert torch.allclose(one[9].float(), whole[places[9]].float(), atol=0.05)
 
 
 @pytest.fixture
@@ -213,14 +258,14 @@ def test_states_are_computed_in_smaller_parts_where_memory_is_short(
     model = load(str(base), precision="fp32", compute="fp32").model.eval()
     sequences = [[5 + i, *range(10, 40 + i)] for i in range(20)]
     whole = last_states(model, sequences, "cpu")
-    kept, most = states._packed, [400]
+    kept, most = states._side_by_side, [200]
 
-    def packed(model: Any, part: Any, device: str) -> Any:
+    def narrow(model: Any, part: Any, places: Any, device: str) -> Any:
         if sum(map(len, part)) > most[0]:
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        return kept(model, part, device)
+        return kept(model, part, places, device)
 
-    monkeypatch.setattr(states, "_packed", packed)
+    monkeypatch.setattr(states, "_side_by_side", narrow)
     assert torch.allclose(last_states(model, sequences, "cpu"), whole, atol=1e-5)
     most[0] = 10
     with pytest.raises(torch.OutOfMemoryError):

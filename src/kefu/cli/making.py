@@ -189,8 +189,8 @@ def train(
             before = asked.workspace.run(again) if again is not None else None
             lent = before is not None and not (asked.path or asked.settings.faq)
             found = before.faq() if before is not None and lent else asked.faq()
-            findings = jobs.check_faq(found, asked.settings)
-            if any(f.level == "stop" for f in findings):
+            if jobs.stops(found):
+                findings = jobs.check_faq(found, asked.settings)
                 if json_:
                     emit({"findings": [dump(f) for f in findings]})
                 else:
@@ -214,6 +214,7 @@ def train(
                     wordings=wordings,
                     steps=steps,
                     cards=cards,
+                    at_once=True,
                 )
             if not json_:
                 for note in prepared.split.notes:

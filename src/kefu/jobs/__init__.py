@@ -11,7 +11,16 @@ from .children import start_again, start_exam, start_export, start_training, sto
 from .drafts import CELLS, accept, cells, draft, draft_of, mend, sample_draft
 from .examining import Answerer, answered_by, evaluate
 from .exporting import Compared, Parity, export, over_llama
-from .preparing import Prepared, check_faq, init, open_faq, prepare, proposals, wordings_for
+from .preparing import (
+    Prepared,
+    check_faq,
+    init,
+    open_faq,
+    prepare,
+    proposals,
+    stops,
+    wordings_for,
+)
 from .runs import compare_runs, let_out, loss_curve, refused, report_of, summary
 from .training import joined, launched, on_gpus, processes, resume, settle, take_up, train
 from .trying import PARTS, Standing, attempt, judges
@@ -66,6 +75,7 @@ __all__ = [
     "start_export",
     "start_training",
     "stop",
+    "stops",
     "summary",
     "take_up",
     "train",

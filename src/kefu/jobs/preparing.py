@@ -1,4 +1,5 @@
-"""From an FAQ file to everything that is decided before anything heavy is loaded. Torch-free."""
+"""From an FAQ file to everything that is decided before anything heavy is loaded. Torch-free, but
+where what is prepared is to be trained at once."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ from ..faq import check, read
 from ..records import Example, ExamQuestion, Faq, Finding, Machine, Plan, Split, Times, trained_part
 from ..reword import Rewording, endpoint, reword
 from ..settings import FILE, Settings
-from ..weights import local_counter
+from ..weights import counter_ahead, local_counter
 from ..workspace import Workspace, cannot_write
 from .open_rows import open_rows
 
@@ -65,9 +66,16 @@ def check_faq(faq: Faq, settings: Settings) -> list[Finding]:
     return list(check(faq, count_tokens=_counter(name)))
 
 
-def _counter(name: str) -> Callable[[str], int] | None:
+def stops(faq: Faq) -> list[Finding]:
+    """What is wrong with the FAQ in such a way that it cannot be trained. Reads no tokenizer: a
+    length stops nothing."""
+    return [finding for finding in check(faq) if finding.level == "stop"]
+
+
+def _counter(name: str, device: str = "") -> Callable[[str], int] | None:
+    """The base's own; of one that is loaded onto `device` next, where one is named."""
     try:
-        return local_counter(name)
+        return counter_ahead(name, device) if device else local_counter(name)
     except BaseError:  # a base that is not here yet is no reason to refuse an FAQ
         return None
 
@@ -102,12 +110,14 @@ def prepare(
     steps: int | None = None,
     times: Times = Times(),  # noqa: B008 (frozen)
     cards: int = 1,
+    at_once: bool = False,
 ) -> Prepared:
     """Divides the FAQ, fills up wordings by rules to `wordings` each, and makes the plan.
 
     With `hold_out` a quarter of the wordings is kept for the exam; without it only a tenth, to
     set the threshold. `times` is what a sweep tries; what is held out and asked does not depend
     on it, nor on `wordings` or the base. `cards` GPUs train together.
+    What is trained `at_once`, in this process, imports torch here, and its tokenizer is read once.
     """
     share = 0.25 if hold_out else 0.0
     split = exams.split(faq, seed=settings.seed, exam_share=share)
@@ -126,7 +136,7 @@ def prepare(
         rows += _after_another_topic(rows, settings.seed)
         more = open_rows(faq, rows, first.shown.value, settings.seed)
         rows += [*_answers(rows), *more]
-    counter = _counter(first.base.value)
+    counter = _counter(first.base.value, machine.device if at_once else "")
     plan = plans.make(
         settings, faq, machine, train=rows, count_tokens=counter, times=times, cards=cards
     )

@@ -30,10 +30,11 @@ from .contrast import Bank
 from .feed import Feed, Share, share_of
 from .guard import Guard
 from .ladder import climb_down, resumable, short_of_memory
-from .lean import CLIP, autocast, bank_of, schedule
+from .lean import CLIP, autocast, schedule
 from .loss import LabelLoss
 from .quick import Quick
 from .session import Session
+from .untrained import look
 
 LEAST = 16
 """Steps from which on recording pays: it costs about as much as three to five steps."""
@@ -255,7 +256,7 @@ def run(session: Session, resume: bool) -> None:
     # The rate is a number on the device, which the graph reads; the schedule is kept beside it.
     clock = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=plan.learning_rate.value)
     scheduler = schedule(plan, clock)
-    bank = bank_of(session)
+    _, bank = look(session)
     moving = Moving(model, optimizer, scheduler, None, bank, session.device)
     guard = Guard(session, moving)
     done = moving.restore(session.folder) if resume else 0

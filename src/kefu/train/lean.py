@@ -20,18 +20,16 @@ from transformers import get_scheduler
 from ..errors import RunError
 from ..prompt import IGNORED, Row
 from ..records import Plan
-from ..weights import frozen_head, last_states
+from ..weights import frozen_head
 from .checkpoints import Moving
 from .contrast import Bank
 from .guard import Guard
 from .ladder import climb_down, recompute, resumable, short_of_memory
 from .loss import LabelLoss, Likely
 from .session import Session
+from .untrained import look
 from .watch import watch_of
 
-SAMPLE, PLACES, TOGETHER = 48, 1024, 12
-"""Rows, and labelled places in them, from which the likely vocabulary is taken, so many rows in one
-pass: one by one they take most of a CPU's time before the first step."""
 CLIP = 1.0
 """The largest norm of a gradient; TRL's default."""
 
@@ -53,9 +51,9 @@ def run(
     )
     scheduler = schedule(plan, optimizer)
     scaler = torch.amp.GradScaler("cuda") if plan.compute.value == "fp16" else None
-    # Both look at the untrained model, also when training goes on: before the adapter is restored.
-    likely = likely_part(session)
-    bank = begun[1] if begun else bank_of(session)
+    # Of the untrained model, also when training goes on: before the adapter is restored.
+    likely, bank = look(session, begun is None)
+    bank = begun[1] if begun else bank
     moving = Moving(model, optimizer, scheduler, scaler, bank, session.device)
     guard = Guard(session, moving)
     watch = moving.watch = watch_of(session, bank)
@@ -191,15 +189,6 @@ def _by_length(session: Session, rows: list[int], micro: int) -> list[list[int]]
     return [ordered[i : i + micro] for i in range(0, len(ordered), micro)]
 
 
-def bank_of(session: Session) -> Bank | None:
-    """The states of all rows before training, where the plan wants them contrasted."""
-    if not session.plan.contrast.value or len(session.rows) < 2:
-        return None
-    begins = [row.ids[: len(row.ids) - row.labelled] for row in session.rows]
-    states = last_states(session.model.get_base_model(), begins, session.device)
-    return Bank(states, session.owners)
-
-
 def autocast(compute: str, cuda: bool) -> Any:
     if not cuda or compute == "fp32":
         return nullcontext()
@@ -278,29 +267,3 @@ def _packed(
         torch.tensor(x, device=device) for x in (found.where, found.target, found.starts)
     )
     return ids, places, where, target, starts
-
-
-def likely_part(session: Session) -> Likely | None:
-    """The likely part of a large vocabulary, where the plan trains on that part."""
-    if session.plan.softmax.value != "likely":
-        return None
-    inner = session.model.get_base_model()
-    head = frozen_head(inner)
-    if head is None or head[1]:
-        return None
-    rows = _one_an_answer(session.rows)[:SAMPLE]
-    states = []
-    with torch.no_grad():
-        for start in range(0, len(rows), TOGETHER):
-            ids, places, where, _, _ = _packed(rows[start : start + TOGETHER], session.device)
-            out = inner.get_decoder()(input_ids=ids, position_ids=places, use_cache=False)
-            states.append(out.last_hidden_state[0, where])
-    labels = {label for row in session.rows for label in row.labels if label != IGNORED}
-    return Likely(head[0], labels, torch.cat(states)[:PLACES])
-
-
-def _one_an_answer(rows: Sequence[Row]) -> list[Row]:
-    found: dict[tuple[int, ...], Row] = {}
-    for row in rows:
-        found.setdefault(row.labels[-row.labelled :], row)
-    return list(found.values())

@@ -122,7 +122,7 @@ class Likely:
         keep[torch.as_tensor(sorted(set(labels)))] = True
         with torch.inference_mode():
             for start in range(0, hidden.shape[0], CHUNK):
-                logits = (hidden[start : start + CHUNK].to(weight.dtype) @ weight.T).float()
+                logits = hidden[start : start + CHUNK].to(weight.dtype) @ weight.T
                 keep[logits.topk(self.BEST).indices.flatten()] = True
             self.tokens = keep.nonzero().squeeze(-1)
         self.weight = weight[self.tokens].clone()

@@ -13,11 +13,19 @@ from .adapters import WEIGHTS, Adapter, Adapters
 from .embedded import cache_folder, to_stderr
 from .head import frozen_head
 from .libraries import few_threads, import_libraries
-from .loader import Loaded, load, load_tokenizer, local_counter, read_ahead, tokenizer_of
+from .loader import (
+    Loaded,
+    counter_ahead,
+    load,
+    load_tokenizer,
+    local_counter,
+    read_ahead,
+    tokenizer_of,
+)
 from .saving import save_tokenizer
 from .sentences import sentence_encoder
 from .sliced import layers_of
-from .states import last_states
+from .states import last_states, states_at
 from .warm import Warm
 
 
@@ -41,6 +49,7 @@ __all__ = [
     "Loaded",
     "Warm",
     "cache_folder",
+    "counter_ahead",
     "few_threads",
     "frozen_head",
     "gguf_head",
@@ -53,6 +62,7 @@ __all__ = [
     "read_ahead",
     "save_tokenizer",
     "sentence_encoder",
+    "states_at",
     "to_stderr",
     "tokenizer_of",
     "warm",

@@ -6,6 +6,7 @@ kept is decided here and nowhere else.
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +26,9 @@ from .embedded import Say, converted, folder_of, to_stderr
 from .libraries import few_threads, import_libraries, uncollected
 from .qwen1 import as_qwen2, downloaded, is_qwen1, mapped_folder
 from .sliced import device_map, not_dispatched
+
+_counted: dict[str, Any] = {}
+"""Tokenizers of bases that something was counted with, by name, until `load` takes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +128,9 @@ def load(
             if model is None:
                 del packed  # half of it is unpacked, and in the way
                 model = _fitting(base, precision, device, lambda: _from(place, options))
-    tokenizer = tokenizer_of(name, adapter, trust_remote_code=trust_remote_code, say=say)
+    tokenizer = _counted.pop(name, None) if adapter is None and not trust_remote_code else None
+    if tokenizer is None:
+        tokenizer = tokenizer_of(name, adapter, trust_remote_code=trust_remote_code, say=say)
     if adapter is not None:
         from peft import PeftModel
 
@@ -171,6 +177,19 @@ def local_counter(name: str) -> Callable[[str], int] | None:
     return _counter(path, path.stat().st_mtime_ns) if path.is_file() else None
 
 
+@uncollected()
+def counter_ahead(name: str, device: str) -> Callable[[str], int] | None:
+    """As `local_counter`, for who loads the base onto `device` next: counts with the tokenizer that
+    `load` takes over then, as a large one takes a second to read. With torch."""
+    import_libraries(lambda: read_ahead(name, device))
+    folder = _lying(resolve(name))
+    if folder is None or not (folder / "tokenizer.json").is_file():
+        return None
+    _counted[name] = tokenizer_of(name, None)
+    gc.freeze()  # all of this stays: Python would go through it when it looks for garbage again
+    return _counting(_counted[name].backend_tokenizer)
+
+
 def _lying(base: Base) -> Path | None:
     """Where a base lies, or will lie, on this machine; None for one of a hub."""
     if base.kind == "hub":
@@ -189,8 +208,10 @@ def _counter(path: Path, written: int) -> Callable[[str], int]:
     """Of one tokenizer.json, `written` at that time; a large one takes a second to read."""
     from tokenizers import Tokenizer
 
-    tokenizer = Tokenizer.from_file(str(path))
+    return _counting(Tokenizer.from_file(str(path)))
 
+
+def _counting(tokenizer: Any) -> Callable[[str], int]:
     def count(text: str) -> int:
         return len(tokenizer.encode(text, add_special_tokens=False).ids)
 
