@@ -1,0 +1,179 @@
+"""A base with a LoRA that reads rows of an FAQ and questions after them, by torch alone.
+
+bench/distil.py trains it. Its base is a folder that `prepare` of that bench has written, so that
+neither kefu nor a tokenizer is needed where it is trained.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+SCALE = 20.0
+"""As in bench/cross_encoder.py: two normed vectors give at most 1."""
+DIRECTION = "direction"
+"""Of an adapter's file, the vector that states are multiplied by."""
+
+
+class Lora(nn.Module):
+    """A frozen layer and beside it two small matrices in float32, as PEFT computes them."""
+
+    def __init__(self, layer: nn.Linear, rank: int) -> None:
+        super().__init__()
+        self.layer = layer
+        self.lora_A = nn.Linear(layer.in_features, rank, bias=False, device=layer.weight.device)
+        self.lora_B = nn.Linear(rank, layer.out_features, bias=False, device=layer.weight.device)
+        nn.init.kaiming_uniform_(self.lora_A.weight, a=math.sqrt(5))
+        nn.init.zeros_(self.lora_B.weight)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        more: torch.Tensor = self.lora_B(self.lora_A(x))
+        out: torch.Tensor = self.layer(x)
+        return out + 2 * more
+
+
+Row = tuple[int, list[int], list[float]]
+"""Number of an opening, its questions, and what the corpus says of them."""
+Cluster = tuple[list[Row], list[list[tuple[int, int]]]]
+"""Rows, and lists of (row, place) that ask one question: the first row answers it."""
+
+
+class Reader:
+    """Reads (opening, questions) and gives one number a question, in float32."""
+
+    def __init__(self, folder: Path, data: dict[str, Any], rank: int, limit: int) -> None:
+        from transformers import AutoModelForCausalLM
+
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        ids = data[folder.name]
+        self.openings, self.closings = ids["openings"], ids["closings"]
+        self.direction = ids[DIRECTION].to(self.device)
+        self.bias = torch.zeros((), device=self.device, requires_grad=True)
+        self.limit = limit
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
+        self.model = model.to(self.device).requires_grad_(False)
+        for name, layer in list(self.model.get_decoder().named_modules()):
+            if isinstance(layer, nn.Linear):
+                parent, _, last = name.rpartition(".")
+                owner = self.model.get_decoder().get_submodule(parent)
+                setattr(owner, last, Lora(layer, rank))
+        self.weights = [p for p in self.model.parameters() if p.requires_grad]
+
+    def named(self) -> dict[str, torch.Tensor]:
+        """The small matrices, by their names in an adapter's file."""
+        return {
+            f"base_model.model.{n}": p for n, p in self.model.named_parameters() if ".lora_" in n
+        }
+
+    def put(self, tensors: dict[str, torch.Tensor]) -> None:
+        mine = self.named()
+        assert mine.keys() == tensors.keys() - {DIRECTION, "bias"}, "another base's adapter"
+        with torch.no_grad():
+            for name, values in mine.items():
+                values.copy_(tensors[name])
+            self.bias.fill_(float(tensors.get("bias", torch.zeros(()))))
+        self.direction = tensors[DIRECTION].float().to(self.device)
+
+    def save(self, path: Path) -> None:
+        from safetensors.torch import save_file
+
+        path.parent.mkdir(parents=True, exist_ok=True)
+        made = {n: p.detach().to(torch.bfloat16).cpu() for n, p in self.named().items()}
+        own = {DIRECTION: self.direction.cpu(), "bias": self.bias.detach().cpu()}
+        save_file(made | own, path)
+
+    def read(self, asked: Sequence[tuple[int, Sequence[int]]]) -> torch.Tensor:
+        """Numbers of all questions, one after another."""
+        lines = []
+        for opening, questions in asked:
+            ids = list(self.openings[opening])
+            seg, at, ends = [0] * len(ids), list(range(len(ids))), []
+            start = len(ids)
+            for n, question in enumerate(questions, start=1):
+                more = self.closings[question]
+                ids += more
+                seg += [n] * len(more)
+                at += range(start, start + len(more))
+                ends.append(len(ids) - 1)
+            lines.append((ids, seg, at, ends))
+        width = -(-max(len(line[0]) for line in lines) // 8) * 8
+        ids, seg, at = (
+            torch.tensor([[*line[k], *[fill] * (width - len(line[0]))] for line in lines]).to(
+                self.device
+            )
+            for k, fill in ((0, 0), (1, -1), (2, 0))
+        )
+        same = seg.unsqueeze(1) == seg.unsqueeze(2)
+        order = torch.ones(width, width, dtype=torch.bool, device=self.device).tril()
+        mask = ((same | (seg == 0).unsqueeze(1)) & order).unsqueeze(1)
+        with torch.autocast(self.device, torch.bfloat16):
+            out = self.model.get_decoder()(
+                input_ids=ids,
+                position_ids=at,
+                attention_mask={"full_attention": mask, "sliding_attention": mask},
+                use_cache=False,
+            ).last_hidden_state
+        where = torch.tensor([n for n, line in enumerate(lines) for _ in line[3]])
+        ends = torch.tensor([e for line in lines for e in line[3]])
+        states = functional.normalize(
+            out[where.to(out.device), ends.to(out.device)].float(), dim=-1
+        )
+        return states @ self.direction + self.bias
+
+    def long(self, row: tuple[int, Sequence[int], Any]) -> int:
+        return len(self.openings[row[0]]) + sum(len(self.closings[q]) for q in row[1])
+
+    def portions(self, clusters: Sequence[Cluster]) -> Iterator[list[Cluster]]:
+        """Clusters of like length, so many that they take `limit` tokens with their padding."""
+        widths = [max(map(self.long, c[0])) for c in clusters]
+        some: list[Cluster] = []
+        rows = 0
+        for n in sorted(range(len(clusters)), key=widths.__getitem__):
+            if some and (rows + len(clusters[n][0])) * widths[n] > self.limit:
+                yield some
+                some, rows = [], 0
+            some.append(clusters[n])
+            rows += len(clusters[n][0])
+        if some:
+            yield some
+
+    @torch.no_grad()
+    def judge(self, exam: dict[str, Any]) -> dict[str, float]:
+        """As `judge_exam` of bench/cross_encoder.py, and the share of reworded questions whose row
+        is read best and above all but one in twenty of what no row answers."""
+        from sklearn.metrics import roc_auc_score
+
+        pairs = [(exam["at"] + row, [q]) for q, _, _, rows in exam["questions"] for row in rows]
+        order = sorted(range(len(pairs)), key=lambda i: self.long((*pairs[i], None)))
+        told = torch.zeros(len(pairs))
+        for s in range(0, len(order), 64):
+            told[order[s : s + 64]] = self.read([pairs[i] for i in order[s : s + 64]]).cpu()
+        lists = told.split([len(q[3]) for q in exam["questions"]])
+        first: dict[str, list[float]] = {}
+        best, none = [], []
+        found = [0, 0]
+        for (_, kind, truth, rows), numbers in zip(exam["questions"], lists, strict=True):
+            top = int(numbers.argmax())
+            if kind == "reworded":
+                found[0] += rows[0] == truth
+                found[1] += rows[top] == truth
+                best += [float(numbers[top])] if rows[top] == truth else []
+                kind = "right" if rows[0] == truth else "wrong"
+            else:
+                none.append(float(numbers[top]))
+            first.setdefault(kind, []).append(float(numbers[0]))
+        asked = len(first["right"]) + len(first.get("wrong", []))
+        line = {"first": 100 * found[0] / asked, "reader": 100 * found[1] / asked}
+        for kind, numbers in first.items():
+            if kind != "right":
+                marks = [1] * len(first["right"]) + [0] * len(numbers)
+                line[f"auc {kind}"] = float(roc_auc_score(marks, first["right"] + numbers))
+        bar = sorted(none, reverse=True)[len(none) // 20]
+        line["right at 5"] = 100 * sum(b > bar for b in best) / asked
+        return {name: round(value, 3) for name, value in line.items()}
