@@ -3,6 +3,7 @@
     python bench/distil.py prepare FOLDER TEACHER_BASE [--judge EXAM.json …]
     python bench/distil.py teach FOLDER --out ADAPTER [--seconds 500] [--rate 2e-4]
     python bench/distil.py learn FOLDER TEACHER_ADAPTER … --out ADAPTER [--seconds 500]
+    python bench/distil.py pack ADAPTER BASE_FOLDER OUT
 
 What `bench/cross_encoder.py` trains the embedded base for, by the same corpus. `prepare` (on a
 processor) writes everything that the other two need: ids of rows and questions for both bases, and
@@ -253,6 +254,26 @@ def train(
     tell()
 
 
+def pack(said: argparse.Namespace) -> None:
+    """An adapter in 8 bits a value, as kefu ships it, with what tells its base from others."""
+    from safetensors import safe_open
+    from safetensors.torch import load_file, save_file
+
+    from kefu.weights.warm import BASE, SCALE
+
+    made = {}
+    for name, values in load_file(said.adapter).items():
+        if ".lora_" in name:
+            scale = values.float().abs().amax(1, keepdim=True).clamp_min(1e-12) / 127
+            made[name] = (values.float() / scale).round().to(torch.int8)
+            made[name + SCALE] = scale
+        elif name == DIRECTION:
+            made[name] = values
+    with safe_open(said.base / "model.safetensors", framework="pt") as file:
+        made[BASE] = file.get_tensor("model.norm.weight")
+    save_file(made, said.out)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True)
@@ -260,6 +281,9 @@ def main() -> None:
     first.add_argument("folder", type=Path)
     first.add_argument("teacher", type=Path)
     first.add_argument("--judge", type=Path, nargs="*", default=[])
+    last = verbs.add_parser("pack")
+    for name in ("adapter", "base", "out"):
+        last.add_argument(name, type=Path)
     for verb, rate in (("teach", 2e-4), ("learn", 3e-4)):
         more = verbs.add_parser(verb)
         more.add_argument("folder", type=Path)
@@ -276,8 +300,8 @@ def main() -> None:
         more.add_argument("--every", type=int, default=150)
         more.add_argument("--seed", type=int, default=1)
     said = parser.parse_args()
-    if said.verb == "prepare":
-        prepare(said)
+    if said.verb in ("prepare", "pack"):
+        (prepare if said.verb == "prepare" else pack)(said)
         return
     torch.manual_seed(0)
     # With these masks cuDNN's attention gave gradients that are no numbers after some steps.

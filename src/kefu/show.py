@@ -101,6 +101,7 @@ _LABELS = {
     "max_length": "sequence length", "checkpointing": "gradient checkpointing",
     "answer_only_loss": "loss on the answer only", "softmax": "softmax over",
     "contrast": "contrast", "warm": "begins from", "reader": "questions read by",
+    "reranker": "rows read by",
     "patience": "patience, steps",
     "save_every": "checkpoint every", "keep": "checkpoints kept",
     "log_every": "log every", "hand_over_share": "share to hand over", "mode": "answer mode",

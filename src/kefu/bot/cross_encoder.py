@@ -44,11 +44,14 @@ def closing(tokenizer: Any, question: str) -> list[int]:
 class CrossEncoder:
     """Reads questions after the rows of one FAQ, by the adapter beside the warm adapter `name`.
 
-    `rows` has for each answer, by number, the row with the wordings that may be known.
+    `rows` has for each answer, by number, the row with the wordings that may be known. `by` reads
+    instead of whoever compares questions for the bot.
     """
 
-    def __init__(self, tokenizer: Any, name: str, rows: Sequence[Pair]) -> None:
-        self._tokenizer, self._rows = tokenizer, rows
+    def __init__(
+        self, tokenizer: Any, name: str, rows: Sequence[Pair], by: Reads | None = None
+    ) -> None:
+        self._tokenizer, self._rows, self._by = tokenizer, rows, by
         self._direction = warm.direction(name)
         self._openings: dict[int, list[int]] = {}
 
@@ -57,13 +60,13 @@ class CrossEncoder:
     ) -> list[torch.Tensor]:
         """For each question, its turns before and the numbers of some answers: how well each
         answers it, as a logit (k,)."""
-        openings, closings = [], []
+        openings, closings, read = [], [], (self._by or engine).crossed
         for question, history, numbers in asked:
             # A follow-up says what it is about only in the turn before.
             text = f"剛才問「{history[-1][0]}」，現在想問：{question}" if history else question
             openings += [self._opening(number) for number in numbers]
             closings += [closing(self._tokenizer, text)] * len(numbers)
-        states = torch.nn.functional.normalize(engine.crossed(openings, closings).cpu(), dim=-1)
+        states = torch.nn.functional.normalize(read(openings, closings).cpu(), dim=-1)
         return list((states @ self._direction).split([len(numbers) for _, _, numbers in asked]))
 
     def _opening(self, number: int) -> list[int]:

@@ -15,7 +15,8 @@ from ..recall import Index, normalise
 from ..records import Example, Faq, Pair, trained_part
 from ..weights import warm
 from ..workspace import RunFolder
-from .beside import Beside, beside
+from .begun import cross_of
+from .beside import Beside, beside, reranker
 from .book import Book, Reader
 from .cross_encoder import CrossEncoder
 from .generate import MOST
@@ -68,18 +69,20 @@ def weigher(bot: Bot) -> tuple[Weigher, dict[str, int]]:
 def weights_of(bot: Bot) -> tuple[float, ...]:
     """The weights of the witnesses that the bot has."""
     kind = Reader if bot.book else Weigher
-    return kind.weights_with(warm.has_cross(bot.plan.reads_by))
+    return kind.weights_with(bool(cross_of(bot.folder)))
 
 
 def cross(bot: Bot, pairs: Sequence[Pair], other: Beside | None) -> CrossEncoder | None:
-    """Reads questions after rows, which have the wordings of `pairs`. None where neither the base
-    nor the `other` beside it has an adapter for it."""
-    name = bot.plan.reads_by
+    """Reads questions after rows, which have the wordings of `pairs`. None where no base of the
+    bot's, the `other` beside it or a reranker, has an adapter for it."""
+    first = {pair.answer: pair for pair in reversed(pairs)}
+    rows = [first[text] for text in bot.answers]
+    large, name = reranker(bot.plan, bot.engine.device), bot.plan.reads_by
+    if large is not None:
+        return CrossEncoder(large.tokenizer, large.adapter, rows, large)
     if not warm.has_cross(name):
         return None
-    rows = {pair.answer: pair for pair in reversed(pairs)}
-    words = other.tokenizer if other else bot.prompt.tokenizer
-    return CrossEncoder(words, name, [rows[text] for text in bot.answers])
+    return CrossEncoder(other.tokenizer if other else bot.prompt.tokenizer, name, rows)
 
 
 def wordings(folder: RunFolder, book: Book | None, number: Mapping[str, int]) -> list[Example]:

@@ -107,6 +107,11 @@ def with_faq(command: Command) -> Command:
             type=click.Choice(["auto", "none"]),
             help="Whether the embedded base reads for another one.",
         ),
+        click.option(
+            "--reranker",
+            metavar="BASE",
+            help="A larger base that reads the likeliest rows: a known name, a folder, or none.",
+        ),
         click.option("--seed", type=int, help="Of everything that is drawn by lot."),
         click.option("--question", help="Name of the question column."),
         click.option("--answer", help="Name of the answer column."),
@@ -115,7 +120,7 @@ def with_faq(command: Command) -> Command:
 
     @wraps(command)
     def wrapped(**given: Any) -> Any:
-        names = ("base", "recipe", "thorough", "precision", "book", "reader", "seed")
+        names = ("base", "recipe", "thorough", "precision", "book", "reader", "reranker", "seed")
         said = {name: given.pop(name) for name in names}
         said = {name: value for name, value in said.items() if value is not None}
         columns = {name: given.pop(name) for name in ("question", "answer", "sheet")}

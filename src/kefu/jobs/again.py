@@ -25,7 +25,9 @@ SOME = 1.3
 """A plan with so many times the exposures gives more practice already."""
 CHOSEN = ("precision", "mode", "patience")
 """What the plan chooses, unless a person does."""
-COMPARED = ("recipe", "learning_rate", "warmup", "rank", "exposures", "steps", "reader")
+COMPARED = (
+    "recipe", "learning_rate", "warmup", "rank", "exposures", "steps", "reader", "reranker",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,8 @@ def settings_of(folder: RunFolder, settings: Settings, said: Mapping[str, object
     kept |= {name: choice.value for name, choice in chosen.items() if choice.because == YOURS}
     if plan.reader.because == YOURS:
         kept["reader"] = "none"
+    if plan.reranker.value:
+        kept["reranker"] = plan.reranker.value
     return parse({**settings.model_dump(), **kept, **said}, "the run before")
 
 
@@ -141,6 +145,7 @@ def _changes(before: Plan, after: Plan, found: Advice) -> list[Change]:
     causes = {
         "learning_rate": "rate", "warmup": "rate", "rank": "rank", "recipe": "hand-over",
         "reader": "",  # of no cause: the plan itself says why
+        "reranker": "",
     }  # fmt: skip
     made = []
     for name in COMPARED:

@@ -8,5 +8,6 @@ from .bases import catalogue
 from .job import YOURS
 from .machine import probe
 from .maker import make
+from .reader import rerankers
 
-__all__ = ["YOURS", "catalogue", "make", "probe"]
+__all__ = ["YOURS", "catalogue", "make", "probe", "rerankers"]

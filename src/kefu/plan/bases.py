@@ -42,6 +42,8 @@ class Base:
     """What its licence wants shown and kept, or what its user should know."""
     warm: str = ""
     """The adapter that kefu brings for it, to begin from; see weights/warm.py."""
+    cross: str = ""
+    """The adapter that kefu brings for it to read rows for other bases, and for nothing else."""
 
 
 @cache
@@ -65,6 +67,7 @@ def _known(entry: Mapping[str, Any]) -> Base:
         install=str(entry.get("install", "")),
         notice=str(entry.get("notice", "")),
         warm=str(entry.get("warm", "")),
+        cross=str(entry.get("cross", "")),
     )
 
 

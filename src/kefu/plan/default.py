@@ -10,7 +10,7 @@ from . import book, tables
 from .fit import Fit, candidates, fastest, precisions, too_big
 from .job import YOURS, Job, swept
 from .memory import Engine, Way
-from .reader import reader
+from .reader import reader, reranker
 from .reasons import (
     GIB,
     compute_reason,
@@ -246,6 +246,7 @@ def default(job: Job) -> Plan:
         ),
         warm=_warm(base.warm),
         reader=reader(job),
+        reranker=reranker(job),
         book=chosen,
         shown=book.shown(chosen.value, job.faq, base.shape.vocab),
         **shared,

@@ -21,10 +21,13 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
-from ..errors import RunError
+from ..errors import BaseError, RunError
 
-DIRECTION = "direction"
-"""Of a cross-encoder's adapter, the tensor beside its matrices."""
+DIRECTION, BASE = "direction", "base"
+"""Of a cross-encoder's adapter, the tensors beside its matrices: what its states are multiplied by,
+and the last norm's weights of the base that it was trained on, where that is not shipped."""
+SCALE = ".scale"
+"""Ends the name of the scales (rows, 1) of a matrix that is kept in 8 bits."""
 
 
 def digest(name: str) -> str:
@@ -39,12 +42,32 @@ def tensors(name: str) -> dict[str, Any]:
 
     with as_file(_file(name)) as path:
         found: dict[str, Any] = load_file(str(path))
-    return {key: values for key, values in found.items() if key != DIRECTION}
+    return {
+        key: values * found[key + SCALE] if key + SCALE in found else values
+        for key, values in found.items()
+        if ".lora_" in key and not key.endswith(SCALE)
+    }
 
 
 def rank(name: str) -> int:
-    """The rank of the warm adapter `name`."""
+    """The rank of the adapter `name`."""
     return next(int(v.shape[0]) for key, v in tensors(name).items() if ".lora_A." in key)
+
+
+def recognise(name: str, model: Any) -> None:
+    """Raises BaseError where `model` is not the base that the cross-encoder's adapter `name` was
+    trained on, as its last norm shows: another of the same size would answer without sense."""
+    import torch
+    from safetensors import safe_open
+
+    with as_file(_file(name)) as path, safe_open(str(path), framework="pt") as file:
+        due = file.get_tensor(BASE)
+    own = model.get_decoder().norm.weight.detach().float().cpu()
+    if own.shape != due.shape or not torch.allclose(own, due.float(), rtol=0.02, atol=0.02):
+        raise BaseError(
+            f"This base is not the one that the adapter {name} has learned on, though of its size.",
+            "Set `reranker` to the base that the adapter is named after, or to `none`.",
+        )
 
 
 def start(model: Any, name: str) -> None:
