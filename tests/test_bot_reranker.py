@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -53,8 +54,9 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Path
     save_file(values | own, file)
     found = warm._file
     monkeypatch.setattr(warm, "_file", lambda name: file if name == "known-cross" else found(name))
+    known = replace(next(b for b in reader.catalogue() if b.cross), cross="known")
     for room in (beside, begun):
-        monkeypatch.setattr(room, "rerankers", lambda name: "known")
+        monkeypatch.setattr(room, "rows_base", lambda name: known)
     change(run, str(large))
     beside._loaded.cache_clear()
     yield large, run, file
@@ -138,7 +140,7 @@ def test_a_folder_with_that_base_will_do(tmp_path: Path) -> None:
     assert reader.resolve(str(folder)).shape == config
     made = make(Settings(reranker=str(folder)), FAQ, tiny.MACHINE).reranker
     assert made.value == str(folder)
-    assert reader.rerankers(str(folder)) == "qwen2.5-coder-1.5b"
+    assert reader.rows_base(str(folder)).name == LARGE
 
 
 def test_the_adapter_that_kefu_brings_fits_its_base() -> None:

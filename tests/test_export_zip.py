@@ -150,6 +150,9 @@ def test_the_card_says_who_read_for_the_run(examined: RunFolder) -> None:
     told = card.card(replace(source, plan=read_for), "", ())
     assert "gemma" not in alone
     assert "`gemma-3-270m` compared the questions" in told and "Gemma Terms of Use" in told
+    large = Choice("Qwen/Qwen2.5-Coder-1.5B-Instruct", "The test's.")
+    told = card.card(replace(source, plan=replace(source.plan, reranker=large)), "", ())
+    assert f"`{large.value}` read the rows" in told and "compared" not in told
 
 
 def test_the_card_says_what_one_must_know(

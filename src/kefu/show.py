@@ -21,7 +21,7 @@ from typing import Any
 import click
 
 from .advise import Advice
-from .records import Choice, Comparison, Faq, Finding, Plan, Release, Run, Step
+from .records import Choice, Comparison, Faq, Finding, Plan, Release, Run, Step, Threshold
 
 COLOURS = {"stop": "red", "warn": "yellow", "note": "cyan"}
 GIB = 2**30
@@ -255,6 +255,26 @@ def trained(run: Run, curve: str) -> None:
         f"loss {run.first_loss:.4f} -> {run.last_loss:.4f}"
     )
     say(f"in {os.path.relpath(run.folder)}")
+
+
+def threshold(made: Threshold) -> None:
+    """A run's threshold, and what other shares of false answers would mean for its answers."""
+    head = ("allowed", "threshold", "answered", "of these wrong")
+    lines = [(made.now, "now "), *((line, "") for line in made.others)]
+    rows = [
+        (
+            f"{mark}{one.allowed:.0%}",
+            f"{one.threshold:.4f}",
+            f"{one.answered:.0%}",
+            f"{one.wrong:.1%}",
+        )
+        for one, mark in lines
+    ]
+    for line in table(head, rows):
+        say(line)
+    if made.reranker:
+        say(f"rows are read by {made.reranker}")
+    say("Of held-out questions, whose wordings are made by rule; what customers ask is harder.")
 
 
 def trial(name: str, part: float, right: int, asked: int, fault: str = "") -> None:

@@ -15,7 +15,7 @@ from functools import cache
 
 import torch
 
-from ..plan import rerankers
+from ..plan import rows_base
 from ..prompt import Prompt
 from ..records import Plan
 from ..weights import Warm, few_threads, load, warm
@@ -116,4 +116,4 @@ def beside(plan: Plan, device: str) -> Beside | None:
 def reranker(plan: Plan, device: str) -> Beside | None:
     """The larger base that reads rows for a run's bot; None where it has no such base."""
     name = plan.reranker.value
-    return Beside(name, device, rerankers(name)) if name else None
+    return Beside(name, device, rows_base(name).cross) if name else None

@@ -157,6 +157,36 @@ def compare(workspace: Workspace, a: str, b: str, json_: bool) -> None:
     return None
 
 
+@cli.command(epilog=EXAMPLES + "kefu threshold first --allowed 0.05")
+@click.argument("run", required=False)
+@click.option(
+    "--allowed",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="Of what the bot answers, how much may be wrong; else as kefu.toml says.",
+)
+@click.option(
+    "--reranker",
+    metavar="BASE",
+    help="A larger base that reads rows from now on: a known name, a folder, or none.",
+)
+@as_json
+@click.pass_obj
+def threshold(
+    workspace: Workspace, run: str | None, allowed: float | None, reranker: str | None, json_: bool
+) -> None:
+    """Set how sure a run must be to answer, without training it again."""
+    from .. import jobs
+
+    folder = workspace.run(run)
+    share = allowed if allowed is not None else workspace.settings().max_false_answers
+    made = jobs.set_threshold(folder, share, reranker)
+    if json_:
+        return emit(dump(made))
+    show.threshold(made)
+    show.say(f"Next: `kefu eval {folder.name}`: what was examined before was another bot.")
+    return None
+
+
 @cli.command(epilog=EXAMPLES + "kefu release first")
 @click.argument("run", required=False)
 @click.option("--back", is_flag=True, help="Return to the release before.")

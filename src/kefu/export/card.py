@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..errors import BaseError
 from ..plan.bases import resolve
+from ..plan.reader import rows_base
 from ..records import Candidate, Tally
 from .source import Source
 
@@ -168,17 +169,21 @@ def _exam(source: Source) -> str:
 
 
 def _reader(source: Source) -> list[str]:
-    """That another base took part in these figures, and under which terms."""
-    name = source.plan.reader.value
-    if not name:
-        return []
-    base = resolve(name)
-    return [
-        "",
-        f"`{name}` compared the questions with the FAQ for it. `kefu` loads it beside this model, "
-        f"under its own terms ([{base.licence}]({base.licence_link})); elsewhere this model speaks "
-        "by itself, and these figures are not its.",
-    ]
+    """Which other bases took part in these figures, and under which terms."""
+    plan, did = source.plan, []
+    if plan.reader.value:
+        did.append((resolve(plan.reader.value), "compared the questions with the FAQ"))
+    if plan.reranker.value:
+        did.append((rows_base(plan.reranker.value), "read the rows that might be meant"))
+    lines = []
+    for base, what in did:
+        lines += [
+            "",
+            f"`{base.name}` {what} for it. `kefu` loads it beside this model, under its own terms "
+            f"([{base.licence}]({base.licence_link})); elsewhere this model speaks by itself, and "
+            "these figures are not its.",
+        ]
+    return lines
 
 
 def _line(candidate: Candidate, tally: Tally) -> str:

@@ -22,6 +22,7 @@ from .preparing import (
     wordings_for,
 )
 from .runs import compare_runs, let_out, loss_curve, refused, report_of, summary
+from .thresholds import set_threshold
 from .training import joined, launched, on_gpus, processes, resume, settle, take_up, train
 from .trying import PARTS, Standing, attempt, judges
 from .watching import Progress, progress
@@ -68,6 +69,7 @@ __all__ = [
     "report_of",
     "resume",
     "sample_draft",
+    "set_threshold",
     "settings_of",
     "settle",
     "start_again",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 
 from .. import releases
@@ -20,6 +21,22 @@ def report_of(folder: RunFolder) -> Report:
             f"Examine it: `kefu eval {folder.name}`.",
         )
     return read_json(path, Report)
+
+
+def examined_as_it_is(folder: RunFolder) -> Report:
+    """The report of a run whose threshold is the one that was examined.
+
+    Raises RunError where it was set anew since: the report is of another bot then.
+    """
+    report, path = report_of(folder), folder.file("calibration.json")
+    # The room of bots would load torch for it.
+    now = json.loads(path.read_text("utf-8"))["threshold"] if path.is_file() else report.threshold
+    if now != report.threshold:
+        raise RunError(
+            f"The threshold of {folder.name} was set anew after its exam.",
+            f"Examine it as it is: `kefu eval {folder.name}`.",
+        )
+    return report
 
 
 def loss_curve(folder: RunFolder) -> str:
@@ -66,13 +83,14 @@ def compare_runs(a: RunFolder, b: RunFolder, language: Language = "en") -> Compa
 def refused(workspace: Workspace, run: str | None, language: Language) -> tuple[str, ...]:
     """Why a run may not be released, in whole sentences; empty when it may."""
     folder = workspace.run(run)
-    return gate(report_of(folder), _placed(workspace, folder), language=language)
+    report = examined_as_it_is(folder)
+    return gate(report, _placed(workspace, folder), language=language)
 
 
 def let_out(workspace: Workspace, run: str | None, allow_worse: float) -> Release:
     """Releases a run if its report passes the gate."""
     folder = workspace.run(run)
-    report, previous = report_of(folder), _placed(workspace, folder)
+    report, previous = examined_as_it_is(folder), _placed(workspace, folder)
     return releases.release(workspace, folder.name, report, previous, allow_worse=allow_worse)
 
 

@@ -246,7 +246,7 @@ def default(job: Job) -> Plan:
         ),
         warm=_warm(base.warm),
         reader=reader(job),
-        reranker=reranker(job),
+        reranker=reranker(said.reranker),
         book=chosen,
         shown=book.shown(chosen.value, job.faq, base.shape.vocab),
         **shared,

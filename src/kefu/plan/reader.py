@@ -6,6 +6,7 @@ Torch-free, and knows of that base only what the catalogue says.
 from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from ..errors import BaseError
 from ..records import Choice
@@ -40,25 +41,25 @@ def _installed(base: Base) -> bool:
         return False
 
 
-def reranker(job: Job) -> Choice[str]:
-    """The larger base that reads rows, or none. Raises BaseError for one that kefu has no adapter
-    for; that a folder holds the very base is seen when it is loaded."""
-    name = job.settings.reranker
+def reranker(name: str) -> Choice[str]:
+    """The larger base that reads rows, by what a person says; `none` for none. Raises BaseError for
+    one that cannot."""
     if name == "none":
         return Choice("", "The base that compares questions reads rows, too.")
+    known = rows_base(name)
+    return Choice(name if Path(name).expanduser().is_dir() else known.name, YOURS)
+
+
+def rows_base(name: str) -> Base:
+    """The catalogue's base that reads rows and that `name`, or a folder of that name, is. Whether a
+    folder holds the very base is seen when it is loaded. Raises BaseError for any other."""
     able = [base for base in catalogue() if base.cross]
-    base = resolve(name)
-    if base.cross or (base.kind == "folder" and base.shape in [b.shape for b in able]):
-        return Choice(base.name, YOURS)
+    found = resolve(name)
+    for base in able:
+        if base.name == found.name or (found.kind == "folder" and base.shape == found.shape):
+            return base
     raise BaseError(
         f"The base {name} cannot read rows for a bot: kefu has no adapter for it.",
         f"Set `reranker` to {' or '.join(b.name for b in able)}, to a folder with that base, "
         "or to `none`.",
     )
-
-
-def rerankers(name: str) -> str:
-    """The adapter by which the reranker `name`, a base or a folder with one, reads rows."""
-    base = resolve(name)
-    able = [b for b in catalogue() if b.cross and b.shape == base.shape]
-    return base.cross or next((b.cross for b in able), "")

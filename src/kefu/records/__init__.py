@@ -5,6 +5,7 @@ never knows how it is stored (see `workspace`) or shown (see `show`).
 """
 
 from .answers import (
+    Allowed,
     Candidate,
     Comparison,
     Mark,
@@ -13,6 +14,7 @@ from .answers import (
     Report,
     Stale,
     Tally,
+    Threshold,
     Verdict,
     as_dict,
 )
@@ -52,6 +54,7 @@ from .plan import (
 __all__ = [
     "KINDS",
     "MODES",
+    "Allowed",
     "Book",
     "Candidate",
     "Choice",
@@ -82,6 +85,7 @@ __all__ = [
     "Stale",
     "Step",
     "Tally",
+    "Threshold",
     "Times",
     "Turn",
     "Verdict",

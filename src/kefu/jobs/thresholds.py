@@ -1,0 +1,69 @@
+"""A run's threshold set anew, without training: what its owner allows, and who reads its rows."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+from ..errors import RunError
+from ..plan import reranker
+from ..records import Allowed, Plan, Threshold
+from ..workspace import RunFolder, read_json, write_json, write_text
+from .training import settle
+
+SHOWN = (0.01, 0.02, 0.05, 0.1)
+"""Shares of false answers for which the owner is told what would be answered."""
+
+
+def set_threshold(folder: RunFolder, allowed: float, reranks: str | None = None) -> Threshold:
+    """Sets the threshold of a finished run by its own held-out questions.
+
+    Without `reranks` nothing is loaded: the curve is kept with the run. With it the larger base of
+    that name or folder reads rows from now on, `none` for no such base, and the held-out questions
+    are asked anew; whatever goes wrong then leaves the run as it was.
+
+    Raises RunError where the run has no curve, BaseError for a base that cannot read rows.
+    """
+    from ..bot.calibration import FILE, Calibration, threshold
+
+    folder.check_finished()
+    plan = folder.plan()
+    reads = reranker(reranks) if reranks is not None else plan.reranker
+    if reads.value != plan.reranker.value:
+        _read_by(folder, replace(plan, reranker=reads), allowed, folder.file(FILE))
+    path = folder.file(FILE)
+    found = read_json(path, Calibration) if path.is_file() else Calibration()
+    if not found.curve:
+        raise RunError(
+            f"The run {folder.name} has no curve of answers against errors: it never learned to "
+            "hand over, or too few of its questions were held out.",
+            "Train by the default recipe, with more rows or wordings.",
+        )
+
+    def line(share: float) -> Allowed:
+        at = threshold(found.curve, share)
+        answered, wrong = next(((a, w) for t, a, w in found.curve if t == at), (0.0, 0.0))
+        return Allowed(share, at, answered, wrong)
+
+    now = line(allowed)
+    write_json(path, replace(found, threshold=now.threshold, allowed=allowed), Calibration)
+    return Threshold(folder.name, now, tuple(map(line, SHOWN)), reads.value)
+
+
+def _read_by(folder: RunFolder, plan: Plan, allowed: float, calibration: Path) -> None:
+    """Writes the plan, and sets the threshold by asking the held-out questions."""
+    kept = {path: path.read_text("utf-8") for path in (folder.file("plan.json"), calibration)}
+    made = folder.file("plan.json").stat()
+    try:
+        write_json(folder.file("plan.json"), plan, Plan)
+        calibration.unlink()  # it is of other evidence, which the bot would refuse
+        settle(folder, allowed)
+    except BaseException:
+        for path, text in kept.items():
+            write_text(path, text)
+        raise
+    finally:  # the run is as old as its training
+        os.utime(folder.file("plan.json"), ns=(made.st_atime_ns, made.st_mtime_ns))
+    shutil.rmtree(folder.file("exam"), ignore_errors=True)  # replies of the bot before
