@@ -222,6 +222,10 @@ def test_a_threshold_that_hands_right_answers_over_is_too_strict() -> None:
     first(made, "too-strict")
     assert made.causes[0].explains == 24 == made.handed_over
     assert "The threshold is 0.50; at 0.4" in made.causes[0].because
+    assert "kefu threshold --reranker" in made.causes[0].remedy
+    found = evidence(answering)
+    large = replace(found.plan, reranker=Choice("a larger base", "Yours."))
+    assert "--reranker" not in advise(replace(found, plan=large)).causes[0].remedy
 
 
 def test_rows_that_look_alike_and_are_taken_for_each_other() -> None:

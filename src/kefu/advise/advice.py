@@ -262,14 +262,19 @@ class _Judge:
 
     def _too_strict(self, misses: Sequence[Miss]) -> tuple[str, str]:
         now = self.of.report.threshold
+        surer = (
+            "Let a larger base read the rows, if this machine can: `kefu threshold --reranker`. "
+        )
+        if self.of.plan.reranker.value:
+            surer = ""
         return (
             f"{_count(len(misses), 'question')} had the right row first and "
             f"{'was' if len(misses) == 1 else 'were'} handed over as not sure enough. The "
             f"threshold is {now:.2f}; at {self.sound:.2f} they are answered, and no more than "
             f"{self.of.allowed:.0%} of this exam's answers are wrong.",
-            f"Allow more false answers than {self.of.allowed:.0%} (`max_false_answers` in "
-            "kefu.toml), or add rows to the FAQ, so that the threshold is set on more questions; "
-            "then train again, which sets it anew.",
+            f"{surer}Or allow more false answers than {self.of.allowed:.0%}: `kefu threshold` "
+            "shows what each share would mean, and sets it. Or add rows to the FAQ, so that the "
+            "threshold is set on more questions, and train again.",
         )
 
     def _too_loose(self, misses: Sequence[Miss]) -> tuple[str, str]:
@@ -286,7 +291,7 @@ class _Judge:
             f"{self.of.report.threshold:.2f}. With {self.of.allowed:.0%} of false answers allowed "
             f"{price}.",
             "Where customers ask such things, give them rows of their own, also if the answer is "
-            "no; or allow fewer false answers (`max_false_answers` in kefu.toml).",
+            "no; or allow fewer false answers: `kefu threshold --allowed SHARE`.",
         )
 
     def _mode(self, misses: Sequence[Miss]) -> tuple[str, str]:
