@@ -17,11 +17,11 @@ from kefu.bot import Bot, begun, beside
 from kefu.bot.calibration import FILE, Calibration
 from kefu.bot.cross_encoder import closing, opening
 from kefu.errors import BaseError, RunError
-from kefu.plan import make, reader
+from kefu.plan import make, probe, reader
 from kefu.records import Choice, Faq, Origin, Pair
 from kefu.settings import Settings
 from kefu.weights import warm
-from kefu.workspace import RunFolder, write_json, write_text
+from kefu.workspace import RunFolder, Workspace, write_json, write_text
 from test_bot_beside import by_peft
 
 ROWS = (
@@ -141,6 +141,13 @@ def test_a_folder_with_that_base_will_do(tmp_path: Path) -> None:
     made = make(Settings(reranker=str(folder)), FAQ, tiny.MACHINE).reranker
     assert made.value == str(folder)
     assert reader.rows_base(str(folder)).name == LARGE
+    # It is looked for before the training, not after: this folder has no tokenizer.
+    said = Settings(base=str(tiny.base(tmp_path / "base", "qwen2")), reranker=str(folder))
+    prepared = jobs.prepare(FAQ, said, probe("cpu"), steps=1)
+    room = Workspace(tmp_path)
+    with pytest.raises(BaseError):
+        jobs.train(room, prepared, name="shop")
+    assert not (tmp_path / "runs" / "shop").exists()
 
 
 def test_the_adapter_that_kefu_brings_fits_its_base() -> None:

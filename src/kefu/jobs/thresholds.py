@@ -31,7 +31,7 @@ def set_threshold(folder: RunFolder, allowed: float, reranks: str | None = None)
     folder.check_finished()
     plan = folder.plan()
     reads = reranker(reranks) if reranks is not None else plan.reranker
-    if reads.value != plan.reranker.value:
+    if reads.value != plan.reranker.value or (reads.value and not folder.file(FILE).is_file()):
         _read_by(folder, replace(plan, reranker=reads), allowed, folder.file(FILE))
     path = folder.file(FILE)
     found = read_json(path, Calibration) if path.is_file() else Calibration()
@@ -54,11 +54,12 @@ def set_threshold(folder: RunFolder, allowed: float, reranks: str | None = None)
 
 def _read_by(folder: RunFolder, plan: Plan, allowed: float, calibration: Path) -> None:
     """Writes the plan, and sets the threshold by asking the held-out questions."""
-    kept = {path: path.read_text("utf-8") for path in (folder.file("plan.json"), calibration)}
+    files = [path for path in (folder.file("plan.json"), calibration) if path.is_file()]
+    kept = {path: path.read_text("utf-8") for path in files}
     made = folder.file("plan.json").stat()
     try:
         write_json(folder.file("plan.json"), plan, Plan)
-        calibration.unlink()  # it is of other evidence, which the bot would refuse
+        calibration.unlink(missing_ok=True)  # it is of other evidence, which the bot would refuse
         settle(folder, allowed)
     except BaseException:
         for path, text in kept.items():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from .. import exam as exams
 from ..records import Plan, Run, Split, Step
-from ..weights import import_libraries, read_ahead
+from ..weights import fetch, import_libraries, read_ahead
 from ..workspace import RunFolder, Workspace, discard, write_json
 from .preparing import Prepared
 
@@ -32,6 +32,8 @@ def train(
     _import_for(prepared.plan)
     from .. import train as trainer
 
+    if prepared.plan.reranker.value:  # is it here? Afterwards would be late
+        fetch(prepared.plan.reranker.value)
     folder = workspace.create(name, prepared.plan.recipe.value)
     try:
         folder.keep_faq(prepared.faq)

@@ -16,6 +16,7 @@ from .libraries import few_threads, import_libraries
 from .loader import (
     Loaded,
     counter_ahead,
+    fetch,
     load,
     load_tokenizer,
     local_counter,
@@ -50,6 +51,7 @@ __all__ = [
     "Warm",
     "cache_folder",
     "counter_ahead",
+    "fetch",
     "few_threads",
     "frozen_head",
     "gguf_head",

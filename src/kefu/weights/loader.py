@@ -72,6 +72,20 @@ def load_tokenizer(name: str, *, trust_remote_code: bool = False, say: Say = to_
     return tokenizer
 
 
+def fetch(name: str, say: Say = to_stderr) -> None:
+    """Sees that a base of one file of weights is on this machine, and fetches one of a hub.
+
+    Raises BaseError where it is not and cannot be had.
+    """
+    from transformers.utils import cached_file
+
+    base = resolve(name)
+    with _said(base, False):
+        place = place_of(base, say)
+        for file in ("tokenizer.json", "model.safetensors"):
+            cached_file(place, file)
+
+
 def load(
     name: str,
     *,
