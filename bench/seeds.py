@@ -31,7 +31,7 @@ def one(said: argparse.Namespace, seed: int) -> None:
     from kefu.workspace import Workspace
 
     workspace = Workspace(said.work / f"seed-{seed}")
-    settings = Settings(seed=seed, thorough=said.thorough, base=said.base)
+    settings = Settings(seed=seed, thorough=said.thorough, base=said.base, reranker=said.reranker)
     if said.no_reader:
         settings = settings.model_copy(update={"reader": "none"})
     if said.precision:
@@ -109,6 +109,7 @@ def main() -> None:
     parser.add_argument("--contrast", type=float, help="0 for plain fine-tuning on the answers")
     parser.add_argument("--cold", action="store_true", help="begin with nothing learned")
     parser.add_argument("--no-reader", action="store_true", help="no other base reads beside it")
+    parser.add_argument("--reranker", default="none", help="a larger base that reads rows")
     parser.add_argument("--rate", type=float, help="another learning rate than the plan's")
     parser.add_argument("--steps", type=int)
     parser.add_argument("--no-answers", action="store_true", help="answers are no wordings")

@@ -1,6 +1,6 @@
 """What a finished run answers at every share of false answers that its owner may allow.
 
-    python bench/thresholds.py WORKSPACE RUN EXAM.jsonl [--allowed 0.02 0.05 0.1]
+    python bench/thresholds.py WORKSPACE RUN EXAM.jsonl [--allowed 0.02 0.05 0.1] [--reranker BASE]
 
 Sets the threshold once, so that all is answered, and puts the exam once, in `verbatim`; what would
 be handed over follows from the confidences and the run's own curve. bench/seeds.py does each share
@@ -19,6 +19,7 @@ from collections import Counter
 from pathlib import Path
 
 from kefu import jobs
+from kefu.bot import Bot
 from kefu.bot.calibration import ANSWERABLE, threshold
 from kefu.workspace import Workspace
 
@@ -41,10 +42,15 @@ def main() -> None:
     parser.add_argument("run")
     parser.add_argument("exam", type=Path)
     parser.add_argument("--allowed", type=float, nargs="+", default=[0.02, 0.05, 0.1])
+    parser.add_argument("--reranker", help="a larger base that reads rows: a name or a folder")
     said = parser.parse_args()
     folder = Workspace(said.workspace).run(said.run)
     begun = time.monotonic()
-    bot = jobs.settle(folder, 1.0)
+    if said.reranker:
+        jobs.set_threshold(folder, 1.0, said.reranker)
+        bot = Bot.open(folder)
+    else:
+        bot = jobs.settle(folder, 1.0)
     settled = time.monotonic()
     report = jobs.evaluate(folder, exam=said.exam, mode="verbatim", bot=bot, controls=False)
     run = report.candidates[0]

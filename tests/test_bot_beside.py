@@ -103,7 +103,7 @@ def test_it_reads_by_its_own_tokens_and_knows_the_turns_before(
     run_s = Bot.open(made[1]).prompt
     assert other.ids(QUESTIONS[:1]) != [run_s.ids(QUESTIONS[0][0])]
     long = [("很長的問題" * 300, ())]
-    assert len(other.ids(long)[0]) <= beside.LONGEST
+    assert len(other.ids(long)[0]) <= beside.ROOM
 
 
 @pytest.mark.parametrize("way", ["merged", "gguf", "shelf"])

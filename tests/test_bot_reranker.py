@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 import export_runs as tiny
 from kefu import jobs
-from kefu.bot import Bot, begun, beside
+from kefu.bot import Bot, begun, reranker
 from kefu.bot.calibration import FILE, Calibration
 from kefu.bot.cross_encoder import closing, opening
 from kefu.errors import BaseError, RunError
@@ -55,12 +55,12 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Path
     found = warm._file
     monkeypatch.setattr(warm, "_file", lambda name: file if name == "known-cross" else found(name))
     known = replace(next(b for b in reader.catalogue() if b.cross), cross="known")
-    for room in (beside, begun):
+    for room in (reranker, begun):
         monkeypatch.setattr(room, "rows_base", lambda name: known)
     change(run, str(large))
-    beside._loaded.cache_clear()
+    reranker._loaded.cache_clear()
     yield large, run, file
-    beside._loaded.cache_clear()
+    reranker._loaded.cache_clear()
 
 
 def change(run: RunFolder, name: str) -> None:
@@ -75,7 +75,7 @@ def test_the_larger_base_reads_rows_by_its_own_tokens(
     large, run, file = made
     asked = "外島運費多少"
     told = next(iter(Bot.open(run).witnesses([asked]))).evidence[-1]
-    words = beside.Beside(str(large), "cpu", "known").tokenizer
+    words = reranker.Reranker(str(large), "cpu").tokenizer
     lines = [opening(words, (p.question,), p.answer) + closing(words, asked) for p in PAIRS]
     plain = tmp_path / "plain.safetensors"
     save_file(warm.tensors("known-cross"), plain)

@@ -15,18 +15,14 @@ from functools import cache
 
 import torch
 
-from ..plan import rows_base
 from ..prompt import Prompt
 from ..records import Plan
 from ..weights import Warm, few_threads, load, warm
 from .engine import Engine, Model, Reads
-from .prefixes import ROOM, Prefixes
 from .weighing import Asked
 
-LONGEST = 512
+ROOM = 512
 """Tokens of a question with its turns before, at most; the oldest turns are dropped first."""
-LARGE_ROOM = 768 * 2**20
-"""Bytes of rows that a larger base keeps as read: about 250 rows of an FAQ with 1.5B parameters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,35 +34,31 @@ class _Loaded:
 
 
 @cache
-def _loaded(name: str, device: str, adapter: str) -> _Loaded:
+def _loaded(name: str, device: str) -> _Loaded:
     from peft import LoraConfig, get_peft_model
 
-    large = adapter != name
     # Gemma overflows in fp16, and cards before Ampere have no other half precision.
-    half = torch.cuda.is_bf16_supported(including_emulation=False) if "cuda" in device else large
+    half = device.startswith("cuda") and torch.cuda.is_bf16_supported(including_emulation=False)
     base = load(name, precision="bf16" if half else "fp32", device=device)
-    if large:
-        warm.recognise(warm.cross(adapter), base.model)
-    rank = warm.rank(warm.cross(adapter) if large else adapter)
+    rank = warm.rank(name)
     # Of the warm adapters' form, and at first without effect: they stand in its place to read.
     form = LoraConfig(
         r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM"
     )
     with few_threads():
         model = get_peft_model(base.model, form)
-    engine = Engine(model, device, Warm(adapter), prefixes=Prefixes(LARGE_ROOM if large else ROOM))
+    engine = Engine(model, device, Warm(name))
     return _Loaded(engine, Prompt(base.tokenizer, "plain"), threading.Lock())
 
 
 class Beside:
-    """A base with kefu's adapters for it, loaded when it first reads: the embedded one, or a larger
-    one that can read rows only.
+    """The embedded base `name` with kefu's adapters, loaded when it first reads.
 
-    Raises BaseError then, where it is not installed, or is another than it is said to be.
+    Raises BaseError then, where its package is not installed.
     """
 
-    def __init__(self, name: str, device: str, adapter: str = "") -> None:
-        self.name, self.device, self.adapter = name, device, adapter or name
+    def __init__(self, name: str, device: str) -> None:
+        self.name, self.device = name, device
 
     @property
     def tokenizer(self) -> object:
@@ -75,14 +67,14 @@ class Beside:
 
     @property
     def _here(self) -> _Loaded:
-        return _loaded(self.name, self.device, self.adapter)
+        return _loaded(self.name, self.device)
 
     def ids(self, asked: Sequence[Asked]) -> list[list[int]]:
         """Questions with their turns before, as token ids for `reading`."""
         prompt, made = self._here.prompt, []
         for question, turns in asked:
-            ids, _ = prompt.fit(question, turns, LONGEST)
-            made.append(ids if len(ids) <= LONGEST else prompt.shortened(question, LONGEST))
+            ids, _ = prompt.fit(question, turns, ROOM)
+            made.append(ids if len(ids) <= ROOM else prompt.shortened(question, ROOM))
         return made
 
     def reading(self, sequences: Sequence[Sequence[int]]) -> torch.Tensor:
@@ -111,9 +103,3 @@ class Together:
 def beside(plan: Plan, device: str) -> Beside | None:
     """Who reads for a run's bot; None where its own base does."""
     return Beside(plan.reader.value, device) if plan.reader.value else None
-
-
-def reranker(plan: Plan, device: str) -> Beside | None:
-    """The larger base that reads rows for a run's bot; None where it has no such base."""
-    name = plan.reranker.value
-    return Beside(name, device, rows_base(name).cross) if name else None

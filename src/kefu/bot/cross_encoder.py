@@ -17,6 +17,7 @@ import torch
 from ..records import Pair, Turn
 from ..weights import warm
 from .engine import Reads
+from .reranker import Reranker
 
 READ = 3
 """Answers that are read for each question: the right one is among the other witnesses' first three
@@ -49,7 +50,7 @@ class CrossEncoder:
     """
 
     def __init__(
-        self, tokenizer: Any, name: str, rows: Sequence[Pair], by: Reads | None = None
+        self, tokenizer: Any, name: str, rows: Sequence[Pair], by: Reranker | None = None
     ) -> None:
         self._tokenizer, self._rows, self._by = tokenizer, rows, by
         self._direction = warm.direction(name)

@@ -16,11 +16,12 @@ from ..records import Example, Faq, Pair, trained_part
 from ..weights import warm
 from ..workspace import RunFolder
 from .begun import cross_of
-from .beside import Beside, beside, reranker
+from .beside import Beside, beside
 from .book import Book, Reader
 from .cross_encoder import CrossEncoder
 from .generate import MOST
 from .memory import Memory
+from .reranker import reranker
 from .trie import build
 from .weighing import Weigher
 
