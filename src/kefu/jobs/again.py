@@ -63,8 +63,8 @@ def settings_of(folder: RunFolder, settings: Settings, said: Mapping[str, object
     kept |= {name: choice.value for name, choice in chosen.items() if choice.because == YOURS}
     if plan.reader.because == YOURS:
         kept["reader"] = "none"
-    if plan.reranker.value:
-        kept["reranker"] = plan.reranker.value
+    if plan.reranker.because == YOURS:
+        kept["reranker"] = plan.reranker.value or "none"
     return parse({**settings.model_dump(), **kept, **said}, "the run before")
 
 

