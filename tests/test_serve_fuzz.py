@@ -103,7 +103,8 @@ def test_the_chat_is_used_by_keyboard_alone(server: Server) -> None:
         browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         page = browser.new_page(locale="en-GB")
         page.goto(f"{server.url}/")
-        page.keyboard.type("可以刷卡嗎？ by keyboard")  # the question has the focus
+        page.wait_for_function("document.activeElement.id === 'question'")  # it has the focus
+        page.keyboard.type("可以刷卡嗎？ by keyboard")
         page.keyboard.press("Enter")
         page.locator(".votes").wait_for()
         page.wait_for_function("document.activeElement.id === 'question'")
@@ -119,7 +120,8 @@ def test_the_chat_is_used_by_keyboard_alone(server: Server) -> None:
         unnamed = "[...document.querySelectorAll('button')].filter(b => !b.textContent.trim())"
         assert page.evaluate(f"{unnamed}.length") == 0
         browser.close()
-    assert {r[1]: r[4] for r in server.rows()}["可以刷卡嗎？ by keyboard"] == "up"
+    votes = {r[1]: r[4] for r in server.rows()}
+    assert votes.get("可以刷卡嗎？ by keyboard") == "up", votes
 
 
 @pytest.mark.skipif(not CHROMIUM, reason="needs Chromium (apt-get install chromium)")
