@@ -76,13 +76,13 @@ def weights_of(bot: Bot) -> tuple[float, ...]:
 def cross(bot: Bot, pairs: Sequence[Pair], other: Beside | None) -> CrossEncoder | None:
     """Reads questions after rows, which have the wordings of `pairs`. None where no base of the
     bot's, the `other` beside it or a reranker, has an adapter for it."""
+    large, name = reranker(bot.plan, bot.engine.device), bot.plan.reads_by
+    if large is None and not warm.has_cross(name):
+        return None
     first = {pair.answer: pair for pair in reversed(pairs)}
     rows = [first[text] for text in bot.answers]
-    large, name = reranker(bot.plan, bot.engine.device), bot.plan.reads_by
     if large is not None:
         return CrossEncoder(large.tokenizer, large.adapter, rows, large)
-    if not warm.has_cross(name):
-        return None
     return CrossEncoder(other.tokenizer if other else bot.prompt.tokenizer, name, rows)
 
 

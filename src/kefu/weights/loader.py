@@ -73,7 +73,7 @@ def load_tokenizer(name: str, *, trust_remote_code: bool = False, say: Say = to_
 
 
 def fetch(name: str, say: Say = to_stderr) -> None:
-    """Sees that a base of one file of weights is on this machine, and fetches one of a hub.
+    """Sees that a base is on this machine; fetches one of a hub that has its weights in one file.
 
     Raises BaseError where it is not and cannot be had.
     """
@@ -82,7 +82,8 @@ def fetch(name: str, say: Say = to_stderr) -> None:
     base = resolve(name)
     with _said(base, False):
         place = place_of(base, say)
-        for file in ("tokenizer.json", "model.safetensors"):
+        weights = sorted(p.name for p in Path(place).glob("*.safetensors"))
+        for file in ("tokenizer.json", *(weights or ["model.safetensors"])):
             cached_file(place, file)
 
 
