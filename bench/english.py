@@ -1,21 +1,24 @@
 """Does what has learned to read in Chinese read English, too?
 
-    python bench/english.py
+    python bench/english.py [RERANKER]
 
-The embedded base with kefu's adapters, nothing trained, on twelve rows of made-up shops with three
-questions each that the answer covers and three that it does not, written for this file. Prints how
-often the right one of the twelve rows is read best, and how well covered questions part from the
-others by the number for their row (the area under the curve). Twelve rows by one hand, and of
-topics that the corpus has, too: it says that it reads, not how well it will on yours.
+The embedded base with kefu's adapters, or a larger base that reads rows, nothing trained, on twelve
+rows of made-up shops with three questions each that the answer covers and three that it does not,
+written for this file. Prints how often the right one of the twelve rows is read best, and how well
+covered questions part from the others by the number for their row (the area under the curve).
+Twelve rows by one hand, and of topics that the corpus has, too: it says that it reads, not how well
+it will on yours.
 """
 
 from __future__ import annotations
 
 import json
+import sys
 
 import warm
 from kefu.bot.beside import Beside
 from kefu.bot.cross_encoder import CrossEncoder
+from kefu.bot.reranker import Reranker
 from kefu.records import Origin, Pair
 
 Asked = tuple[str, str, str]
@@ -188,7 +191,11 @@ ROWS: tuple[tuple[str, str, Asked, Asked], ...] = (
 def main() -> None:
     pairs = [Pair(row[0], row[1], Origin("made up", n)) for n, row in enumerate(ROWS, 1)]
     base = Beside("gemma-3-270m", "cpu")
-    cross = CrossEncoder(base.tokenizer, base.name, pairs)
+    if sys.argv[1:]:
+        large = Reranker(sys.argv[1], "cpu")
+        cross = CrossEncoder(large.tokenizer, large.adapter, pairs, large)
+    else:
+        cross = CrossEncoder(base.tokenizer, base.name, pairs)
     every = list(range(len(pairs)))
     right, covered, beyond = 0, [], []
     for number, (_, _, inside, outside) in enumerate(ROWS):
