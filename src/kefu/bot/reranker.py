@@ -20,8 +20,9 @@ from ..records import Plan
 from ..weights import few_threads, load, warm
 from .prefixes import Prefixes
 
-ROOM = 768 * 2**20
-"""Bytes of rows that are kept as they were read: about 250 rows of an FAQ with 1.5B parameters."""
+ROOM = 3 * 2**29
+"""Bytes of rows that are kept as they were read: with 1.5B parameters 250 of the longest rows of an
+FAQ, which take 6 MB each, or 500 of a shop's."""
 
 
 @dataclass(frozen=True, slots=True)
