@@ -64,10 +64,19 @@ def test_a_run_is_let_out_only_with_the_threshold_that_was_examined(
         jobs.let_out(room, "shop", 0.0)
 
 
-def test_a_run_without_a_curve_is_refused(run: RunFolder) -> None:
+def test_a_run_that_never_got_its_curve_gets_it_or_is_refused(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run.file(FILE).unlink()
-    with pytest.raises(RunError, match="no curve"):
+    monkeypatch.setattr(thresholds, "settle", lambda folder, allowed: None)
+    with pytest.raises(RunError, match="no curve"):  # as one of the tutorial's recipe
         jobs.set_threshold(run, 0.05)
+
+    def settled(folder: RunFolder, allowed: float) -> None:
+        write_json(folder.file(FILE), Calibration((2.0,), curve=CURVE), Calibration)
+
+    monkeypatch.setattr(thresholds, "settle", settled)
+    assert jobs.set_threshold(run, 0.05).now.threshold == 0.6
 
 
 def files(run: RunFolder) -> dict[str, tuple[bytes, int]]:

@@ -20,9 +20,9 @@ SHOWN = (0.01, 0.02, 0.05, 0.1)
 def set_threshold(folder: RunFolder, allowed: float, reranks: str | None = None) -> Threshold:
     """Sets the threshold of a finished run by its own held-out questions.
 
-    Without `reranks` nothing is loaded: the curve is kept with the run. With it the larger base of
-    that name or folder reads rows from now on, `none` for no such base, and the held-out questions
-    are asked anew; whatever goes wrong then leaves the run as it was.
+    Without `reranks` nothing is loaded where the run has its curve. With it the larger base of that
+    name or folder reads rows from now on, `none` for no such base. Then, and where the run never got
+    its curve, the held-out questions are asked; whatever goes wrong leaves the run as it was.
 
     Raises RunError where the run has no curve, BaseError for a base that cannot read rows.
     """
@@ -31,8 +31,8 @@ def set_threshold(folder: RunFolder, allowed: float, reranks: str | None = None)
     folder.check_finished()
     plan = folder.plan()
     reads = reranker(reranks) if reranks is not None else plan.reranker
-    if reads.value != plan.reranker.value or (reads.value and not folder.file(FILE).is_file()):
-        _read_by(folder, replace(plan, reranker=reads), allowed, folder.file(FILE))
+    if reads.value != plan.reranker.value or not folder.file(FILE).is_file():
+        _ask_anew(folder, replace(plan, reranker=reads), allowed, folder.file(FILE))
     path = folder.file(FILE)
     found = read_json(path, Calibration) if path.is_file() else Calibration()
     if not found.curve:
@@ -52,7 +52,7 @@ def set_threshold(folder: RunFolder, allowed: float, reranks: str | None = None)
     return Threshold(folder.name, now, tuple(map(line, SHOWN)), reads.value)
 
 
-def _read_by(folder: RunFolder, plan: Plan, allowed: float, calibration: Path) -> None:
+def _ask_anew(folder: RunFolder, plan: Plan, allowed: float, calibration: Path) -> None:
     """Writes the plan, and sets the threshold by asking the held-out questions."""
     files = [path for path in (folder.file("plan.json"), calibration) if path.is_file()]
     kept = {path: path.read_text("utf-8") for path in files}
