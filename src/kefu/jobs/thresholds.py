@@ -20,9 +20,9 @@ SHOWN = (0.01, 0.02, 0.05, 0.1)
 def set_threshold(folder: RunFolder, allowed: float, reranks: str | None = None) -> Threshold:
     """Sets the threshold of a finished run by its own held-out questions.
 
-    Without `reranks` nothing is loaded where the run has its curve. With it the larger base of that
-    name or folder reads rows from now on, `none` for no such base. Then, and where the run never got
-    its curve, the held-out questions are asked; whatever goes wrong leaves the run as it was.
+    Nothing is loaded where the run has its curve and `reranks` changes nothing. With it the larger
+    base of that name or folder reads rows from now on, `none` for no such base. Then, and where the
+    run never got its curve, the held-out questions are asked; what fails leaves the run as it was.
 
     Raises RunError where the run has no curve, BaseError for a base that cannot read rows.
     """
