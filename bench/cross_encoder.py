@@ -351,10 +351,10 @@ def shipped(path: Path) -> None:
         Pair(r["wordings"][0], r["answer"], Origin(path.name, n), tuple(r["wordings"][1:]))
         for n, r in enumerate(exam["rows"])
     ]
-    reader = CrossEncoder(base.tokenizer, warm.BASE, rows)
+    reader = CrossEncoder(base.tokenizer, warm.BASE, rows, base)
 
     def read(asked: Sequence[tuple[int, str]]) -> list[float]:
-        return torch.cat(reader.read(base, [(q, (), [n]) for n, q in asked])).tolist()
+        return torch.cat(reader.read([(q, (), [n]) for n, q in asked])).tolist()
 
     print(json.dumps(judge_exam(read, exam)), flush=True)
 

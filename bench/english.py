@@ -190,16 +190,16 @@ ROWS: tuple[tuple[str, str, Asked, Asked], ...] = (
 
 def main() -> None:
     pairs = [Pair(row[0], row[1], Origin("made up", n)) for n, row in enumerate(ROWS, 1)]
-    base = Beside("gemma-3-270m", "cpu")
     if sys.argv[1:]:
         large = Reranker(sys.argv[1], "cpu")
         cross = CrossEncoder(large.tokenizer, large.adapter, pairs, large)
     else:
-        cross = CrossEncoder(base.tokenizer, base.name, pairs)
+        base = Beside(warm.BASE, "cpu")
+        cross = CrossEncoder(base.tokenizer, base.name, pairs, base)
     every = list(range(len(pairs)))
     right, covered, beyond = 0, [], []
     for number, (_, _, inside, outside) in enumerate(ROWS):
-        told = cross.read(base, [(text, (), every) for text in (*inside, *outside)])
+        told = cross.read([(text, (), every) for text in (*inside, *outside)])
         right += sum(int(one.argmax()) == number for one in told[: len(inside)])
         covered += [float(one[number]) for one in told[: len(inside)]]
         beyond += [float(one[number]) for one in told[len(inside) :]]

@@ -180,8 +180,7 @@ def cross(folder: Path) -> None:
             for hit in hits:
                 row[hit.pair] += by_letters * hit.score
         likely = evidence.topk(READ, 1)
-        read = CrossEncoder(reader.prompt.tokenizer, warm.BASE, rows).read(
-            engine,
+        read = CrossEncoder(reader.prompt.tokenizer, warm.BASE, rows, engine).read(
             [(q, (), few.tolist()) for (q, _), few in zip(asked, likely.indices, strict=True)],
         )
         found += [

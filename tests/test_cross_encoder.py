@@ -94,8 +94,8 @@ def test_a_follow_up_is_read_with_the_question_before_it(monkeypatch: pytest.Mon
     words.bos_token_id = words.eos_token_id
     rows = [Pair(f"問{n}", "答" * (n + 1), Origin("f.csv", n)) for n in range(3)]
     flat: Any = Flat()
-    told = CrossEncoder(words, "any", rows).read(
-        flat, [("那離島呢", (("運費多少？", "八十元。"),), [2, 0]), ("可以退嗎", (), [1])]
+    told = CrossEncoder(words, "any", rows, flat).read(
+        [("那離島呢", (("運費多少？", "八十元。"),), [2, 0]), ("可以退嗎", (), [1])]
     )
     assert [len(numbers) for numbers in told] == [2, 1]
     assert [closing for _, closing in flat.asked] == [
@@ -135,13 +135,13 @@ def test_the_adapter_that_kefu_brings_tells_what_an_answer_covers(tmp_path: Path
 
     base = Beside("gemma-3-270m", "cpu")
     rows = [Pair(asked, told, Origin("f.csv", n)) for n, (asked, told, _, _) in enumerate(TOLD)]
-    reader = CrossEncoder(base.tokenizer, "gemma-3-270m", rows)
+    reader = CrossEncoder(base.tokenizer, "gemma-3-270m", rows, base)
     asked = [
         (question, (), [number])
         for number, (_, _, good, bad) in enumerate(TOLD)
         for question in (*good, *bad)
     ]
-    told = torch.cat(reader.read(base, asked)).view(len(TOLD), 4)
+    told = torch.cat(reader.read(asked)).view(len(TOLD), 4)
     covered, beside = told[:, :2], told[:, 2:]
     wins = (covered.unsqueeze(2) > beside.unsqueeze(1)).sum()
     assert wins >= 10, told  # of 12

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,11 +13,10 @@ import pytest
 
 import export_runs as tiny
 from kefu import jobs
-from kefu.bot.calibration import FILE, Calibration
 from kefu.cli import cli
 from kefu.errors import BaseError, GateError, RunError
 from kefu.jobs import thresholds
-from kefu.records import Candidate, Report, Tally
+from kefu.records import Calibration, Candidate, Report, Tally
 from kefu.workspace import RunFolder, Workspace, read_json, write_json
 
 CURVE = ((0.9, 0.4, 0.01), (0.8, 0.6, 0.03), (0.6, 0.8, 0.04), (0.2, 1.0, 0.2))
@@ -27,7 +28,7 @@ def run(tmp_path: Path) -> Iterator[RunFolder]:
     """A run that was examined at 2 % allowed."""
     found = tiny.run(tmp_path / "runs" / "shop", tiny.base(tmp_path / "base", "qwen2"))
     kept = Calibration((1.0,), (0.0,), (1.0,), threshold=0.9, curve=CURVE, asked=50)
-    write_json(found.file(FILE), kept, Calibration)
+    write_json(found.calibration_file, kept, Calibration)
     tally = Tally("known", 1, 1, 0, 0, 0, 0, 0)
     report = Report(
         "shop (verbatim)", "e", "f", "2026-01-02T03:04:05Z", (Candidate("shop", (tally,), tally),),
@@ -40,7 +41,7 @@ def run(tmp_path: Path) -> Iterator[RunFolder]:
 def test_the_threshold_follows_from_the_curve_that_the_run_has(run: RunFolder) -> None:
     made = jobs.set_threshold(run, 0.05)
     assert (made.now.threshold, made.now.answered, made.now.wrong) == (0.6, 0.8, 0.04)
-    kept = read_json(run.file(FILE), Calibration)
+    kept = read_json(run.calibration_file, Calibration)
     assert (kept.threshold, kept.allowed, kept.curve, kept.weights) == (0.6, 0.05, CURVE, (1.0,))
     assert [(line.allowed, line.answered) for line in made.others] == [
         (0.01, 0.4), (0.02, 0.4), (0.05, 0.8), (0.1, 0.8)
@@ -67,13 +68,13 @@ def test_a_run_is_let_out_only_with_the_threshold_that_was_examined(
 def test_a_run_that_never_got_its_curve_gets_it_or_is_refused(
     run: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run.file(FILE).unlink()
+    run.calibration_file.unlink()
     monkeypatch.setattr(thresholds, "settle", lambda folder, allowed: None)
     with pytest.raises(RunError, match="no curve"):  # as one of the tutorial's recipe
         jobs.set_threshold(run, 0.05)
 
     def settled(folder: RunFolder, allowed: float) -> None:
-        write_json(folder.file(FILE), Calibration((2.0,), curve=CURVE), Calibration)
+        write_json(folder.calibration_file, Calibration((2.0,), curve=CURVE), Calibration)
 
     monkeypatch.setattr(thresholds, "settle", settled)
     assert jobs.set_threshold(run, 0.05).now.threshold == 0.6
@@ -82,7 +83,7 @@ def test_a_run_that_never_got_its_curve_gets_it_or_is_refused(
 def files(run: RunFolder) -> dict[str, tuple[bytes, int]]:
     return {
         name: (run.file(name).read_bytes(), run.file(name).stat().st_mtime_ns)
-        for name in ("plan.json", FILE)
+        for name in ("plan.json", "calibration.json")
     }
 
 
@@ -114,9 +115,11 @@ def test_a_larger_base_that_reads_rows_is_kept_with_the_run(
     run: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def settled(folder: RunFolder, allowed: float) -> None:
-        assert not folder.file(FILE).exists()  # the old threshold is of other evidence
+        assert not folder.calibration_file.exists()  # the old threshold is of other evidence
         curve = ((0.7, 0.9, 0.02), (0.1, 1.0, 0.1))
-        write_json(folder.file(FILE), Calibration((2.0,), curve=curve, cross="new"), Calibration)
+        write_json(
+            folder.calibration_file, Calibration((2.0,), curve=curve, cross="new"), Calibration
+        )
 
     run.file("exam").mkdir()
     at = run.file("plan.json").stat().st_mtime_ns
@@ -144,3 +147,16 @@ def test_the_command_tells_what_each_share_would_mean(
     assert "kefu eval shop" in done.output
     told = json.loads(CliRunner().invoke(cli, ["threshold", "shop", "--json"]).output)
     assert told["now"]["allowed"] == 0.02  # as kefu.toml says
+
+
+def test_no_model_is_loaded_for_it(run: RunFolder, tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom kefu.cli import cli\n"
+        "cli(['threshold', 'shop', '--allowed', '0.05'], standalone_mode=False)\n"
+        "heavy = {'torch', 'transformers', 'peft'} & sys.modules.keys()\nassert not heavy, heavy\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert "0.6000" in done.stdout

@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 
 from .errors import RunError
-from .records import Example, Faq, Pair, Place, Plan, Run, Split, Step
+from .records import Calibration, Example, Faq, Pair, Place, Plan, Run, Split, Step
 from .settings import FILE, Settings, load
 
 R = TypeVar("R")
@@ -136,6 +136,15 @@ class RunFolder:
 
     def plan(self) -> Plan:
         return read_json(self.path / "plan.json", Plan)
+
+    @property
+    def calibration_file(self) -> Path:
+        return self.path / "calibration.json"
+
+    def calibration(self) -> Calibration:
+        """How sure its bot must be; the default where none was set."""
+        file = self.calibration_file
+        return read_json(file, Calibration) if file.is_file() else Calibration()
 
     def split(self) -> Split:
         return read_json(self.path / "split.json", Split)

@@ -263,16 +263,17 @@ class _Judge:
     def _too_strict(self, misses: Sequence[Miss]) -> tuple[str, str]:
         now = self.of.report.threshold
         surer = (
-            "Let a larger base read the rows, if this machine can: `kefu threshold --reranker`. "
+            ""
+            if self.of.plan.reranker.value
+            else "Let a larger base read the rows, if this machine can: `kefu threshold --reranker "
+            "BASE` (the guide to choosing a base says which). "
         )
-        if self.of.plan.reranker.value:
-            surer = ""
         return (
             f"{_count(len(misses), 'question')} had the right row first and "
             f"{'was' if len(misses) == 1 else 'were'} handed over as not sure enough. The "
             f"threshold is {now:.2f}; at {self.sound:.2f} they are answered, and no more than "
             f"{self.of.allowed:.0%} of this exam's answers are wrong.",
-            f"{surer}Or allow more false answers than {self.of.allowed:.0%}: `kefu threshold` "
+            f"{surer}Allow more false answers than {self.of.allowed:.0%}: `kefu threshold` "
             "shows what each share would mean, and sets it. Or add rows to the FAQ, so that the "
             "threshold is set on more questions, and train again.",
         )

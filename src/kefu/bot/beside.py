@@ -17,12 +17,15 @@ import torch
 
 from ..prompt import Prompt
 from ..records import Plan
-from ..weights import Warm, few_threads, load, warm
+from ..weights import Warm, load, warm
 from .engine import Engine, Model, Reads
 from .weighing import Asked
 
 ROOM = 512
 """Tokens of a question with its turns before, at most; the oldest turns are dropped first."""
+
+
+_LOADING = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,18 +38,10 @@ class _Loaded:
 
 @cache
 def _loaded(name: str, device: str) -> _Loaded:
-    from peft import LoraConfig, get_peft_model
-
     # Gemma overflows in fp16, and cards before Ampere have no other half precision.
     half = device.startswith("cuda") and torch.cuda.is_bf16_supported(including_emulation=False)
     base = load(name, precision="bf16" if half else "fp32", device=device)
-    rank = warm.rank(name)
-    # Of the warm adapters' form, and at first without effect: they stand in its place to read.
-    form = LoraConfig(
-        r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM"
-    )
-    with few_threads():
-        model = get_peft_model(base.model, form)
+    model = warm.fitted(base.model, name)
     engine = Engine(model, device, Warm(name))
     return _Loaded(engine, Prompt(base.tokenizer, "plain"), threading.Lock())
 
@@ -67,7 +62,8 @@ class Beside:
 
     @property
     def _here(self) -> _Loaded:
-        return _loaded(self.name, self.device)
+        with _LOADING:  # two that ask at first would load it twice
+            return _loaded(self.name, self.device)
 
     def ids(self, asked: Sequence[Asked]) -> list[list[int]]:
         """Questions with their turns before, as token ids for `reading`."""

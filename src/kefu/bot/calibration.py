@@ -7,13 +7,12 @@ allows, on questions that were never trained.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..errors import RunError
-from ..records import Example
+from ..records import Calibration, Example, threshold
 from ..workspace import RunFolder, write_json
 from .begun import cross_of
 from .weighing import WITNESSES
@@ -21,44 +20,11 @@ from .weighing import WITNESSES
 if TYPE_CHECKING:
     from .bot import Bot
 
-FILE = "calibration.json"
 STRENGTH = 0.3
 """Inverse of the regularisation: few held-out questions must not make bold weights."""
 FOLDS = 5
 ANSWERABLE = 0.75
 """Of the questions that customers ask, how many the FAQ answers: an assumption."""
-
-
-@dataclass(frozen=True, slots=True)
-class Calibration:
-    """Weights of the confidence, the threshold, and the curve they came from."""
-
-    weights: tuple[float, ...] = ()
-    means: tuple[float, ...] = ()
-    scales: tuple[float, ...] = ()
-    bias: float = 0.0
-    threshold: float = 0.5
-    allowed: float = 0.02
-    """The share of false answers that the owner allows."""
-    asked: int = 0
-    """Held-out questions."""
-    curve: tuple[tuple[float, float, float], ...] = field(default_factory=tuple)
-    """(threshold, share of questions answered, share of those answered wrongly)."""
-    witnesses: tuple[float, ...] = ()
-    """How the evidence was weighed: a threshold is worth nothing for evidence weighed otherwise."""
-    cross: str = ""
-    """SHA-256 of the cross-encoder's adapter, where one is among the witnesses."""
-
-    def confidence(self, features: Sequence[float]) -> float:
-        """The probability, 0 to 1, that the best answer is right."""
-        if not self.weights:
-            return 0.0
-        total = self.bias
-        for value, mean, scale, weight in zip(
-            features, self.means, self.scales, self.weights, strict=True
-        ):
-            total += weight * (value - mean) / scale
-        return 1 / (1 + math.exp(-max(-30.0, min(30.0, total))))
 
 
 def calibrate(bot: Bot, held_out: Sequence[Example], allowed: float) -> Calibration:
@@ -71,7 +37,7 @@ def calibrate(bot: Bot, held_out: Sequence[Example], allowed: float) -> Calibrat
     if made.weights:
         made = replace(made, witnesses=bot.weights, cross=cross_of(bot.folder))
     bot.calibration = made
-    write_json(bot.folder.file(FILE), made, Calibration)
+    write_json(bot.folder.calibration_file, made, Calibration)
     return made
 
 
@@ -80,12 +46,7 @@ def load(folder: RunFolder, witnesses: tuple[float, ...] = WITNESSES) -> Calibra
 
     Raises RunError where another version of kefu made it, which weighed the evidence otherwise.
     """
-    from ..workspace import read_json
-
-    path = folder.file(FILE)
-    if not path.is_file():
-        return Calibration()
-    found = read_json(path, Calibration)
+    path, found = folder.calibration_file, folder.calibration()
     if found.weights and (found.witnesses != witnesses or found.cross != cross_of(folder)):
         raise RunError(
             f"The threshold in {path} was set by another version of kefu, "
@@ -161,14 +122,6 @@ def trade_off(
             # Not rounded: a threshold a hair lower or higher would let others through, or fewer.
             curve.append((confidence, answered / whole, wrong / answered))
     return curve
-
-
-def threshold(curve: Sequence[tuple[float, float, float]], allowed: float) -> float:
-    """The lowest threshold whose error is within `allowed`; where none is, above the surest."""
-    fine = [at for at, _, error in curve if error <= allowed]
-    if fine:
-        return min(fine)
-    return max((at for at, _, _ in curve), default=0.5) + 0.01  # may be above 1: never sure
 
 
 def best_threshold(seen: Sequence[tuple[float, bool]], allowed: float) -> float:

@@ -16,8 +16,7 @@ import torch
 
 from ..records import Pair, Turn
 from ..weights import warm
-from .engine import Reads
-from .reranker import Reranker
+from .engine import Crosses
 
 READ = 3
 """Answers that are read for each question: the right one is among the other witnesses' first three
@@ -43,31 +42,29 @@ def closing(tokenizer: Any, question: str) -> list[int]:
 
 
 class CrossEncoder:
-    """Reads questions after the rows of one FAQ, by the adapter beside the warm adapter `name`.
+    """Has questions read after the rows of one FAQ, by the adapter beside the warm adapter `name`.
 
-    `rows` has for each answer, by number, the row with the wordings that may be known. `by` reads
-    instead of whoever compares questions for the bot.
+    `rows` has for each answer, by number, the row with the wordings that may be known; `by` reads,
+    in the tokens of `tokenizer`.
     """
 
-    def __init__(
-        self, tokenizer: Any, name: str, rows: Sequence[Pair], by: Reranker | None = None
-    ) -> None:
+    def __init__(self, tokenizer: Any, name: str, rows: Sequence[Pair], by: Crosses) -> None:
         self._tokenizer, self._rows, self._by = tokenizer, rows, by
         self._direction = warm.direction(name)
         self._openings: dict[int, list[int]] = {}
 
     def read(
-        self, engine: Reads, asked: Sequence[tuple[str, Sequence[Turn], Sequence[int]]]
+        self, asked: Sequence[tuple[str, Sequence[Turn], Sequence[int]]]
     ) -> list[torch.Tensor]:
         """For each question, its turns before and the numbers of some answers: how well each
         answers it, as a logit (k,)."""
-        openings, closings, read = [], [], (self._by or engine).crossed
+        openings, closings = [], []
         for question, history, numbers in asked:
             # A follow-up says what it is about only in the turn before.
             text = f"剛才問「{history[-1][0]}」，現在想問：{question}" if history else question
             openings += [self._opening(number) for number in numbers]
             closings += [closing(self._tokenizer, text)] * len(numbers)
-        states = torch.nn.functional.normalize(read(openings, closings).cpu(), dim=-1)
+        states = torch.nn.functional.normalize(self._by.crossed(openings, closings).cpu(), dim=-1)
         return list((states @ self._direction).split([len(numbers) for _, _, numbers in asked]))
 
     def _opening(self, number: int) -> list[int]:

@@ -63,16 +63,20 @@ class Model(Protocol):
         ...
 
 
-class Reads(Protocol):
-    """Who compares questions, and reads rows with them, for a model that cannot."""
-
-    def reading(self, sequences: Sequence[Sequence[int]]) -> torch.Tensor:
-        """As a `Model`'s."""
-        ...
+class Crosses(Protocol):
+    """Who reads rows with questions."""
 
     def crossed(
         self, openings: Sequence[Sequence[int]], closings: Sequence[Sequence[int]]
     ) -> torch.Tensor:
+        """As a `Model`'s."""
+        ...
+
+
+class Reads(Crosses, Protocol):
+    """Who compares questions, and reads rows with them, for a model that cannot."""
+
+    def reading(self, sequences: Sequence[Sequence[int]]) -> torch.Tensor:
         """As a `Model`'s."""
         ...
 

@@ -83,7 +83,8 @@ def cross(bot: Bot, pairs: Sequence[Pair], other: Beside | None) -> CrossEncoder
     rows = [first[text] for text in bot.answers]
     if large is not None:
         return CrossEncoder(large.tokenizer, large.adapter, rows, large)
-    return CrossEncoder(other.tokenizer if other else bot.prompt.tokenizer, name, rows)
+    words = other.tokenizer if other else bot.prompt.tokenizer
+    return CrossEncoder(words, name, rows, bot.engine)
 
 
 def wordings(folder: RunFolder, book: Book | None, number: Mapping[str, int]) -> list[Example]:

@@ -17,12 +17,15 @@ import torch
 
 from ..plan import rows_base
 from ..records import Plan
-from ..weights import few_threads, load, warm
+from ..weights import load, warm
 from .prefixes import Prefixes
 
 ROOM = 3 * 2**29
 """Bytes of rows that are kept as they were read: with 1.5B parameters 250 of the longest rows of an
 FAQ, which take 6 MB each, or 500 of a shop's."""
+
+
+_LOADING = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,18 +39,11 @@ class _Loaded:
 
 @cache
 def _loaded(name: str, device: str, adapter: str) -> _Loaded:
-    from peft import LoraConfig, get_peft_model
-
     # In half precision on a processor, too: it is large. Cards before Ampere have no bf16.
     half = not device.startswith("cuda") or torch.cuda.is_bf16_supported(including_emulation=False)
     base = load(name, precision="bf16" if half else "fp32", device=device)
     warm.recognise(adapter, base.model)
-    rank = warm.rank(adapter)
-    form = LoraConfig(
-        r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM"
-    )
-    with few_threads():
-        model = get_peft_model(base.model, form)
+    model = warm.fitted(base.model, adapter)
     warm.start(model, adapter)
     # It reads by this adapter alone, so the products need not be computed beside the weights.
     return _Loaded(
@@ -67,7 +63,8 @@ class Reranker:
 
     @property
     def _here(self) -> _Loaded:
-        return _loaded(self.name, self.device, warm.cross(self.adapter))
+        with _LOADING:  # two that ask at first would load it twice
+            return _loaded(self.name, self.device, warm.cross(self.adapter))
 
     @property
     def tokenizer(self) -> Any:

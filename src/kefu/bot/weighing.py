@@ -166,9 +166,7 @@ class Weigher:
         """The evidence with what the cross-encoder says of the answers that are likeliest by it."""
         weights = torch.tensor(self.weights[:-1])
         likely = [(weights @ e)[:-1].topk(min(READ, self.answers)).indices for e in found]
-        told = cross.read(
-            self.engine, [(q, h, few.tolist()) for (q, h), few in zip(asked, likely, strict=True)]
-        )
+        told = cross.read([(q, h, few.tolist()) for (q, h), few in zip(asked, likely, strict=True)])
         whole = []
         for evidence, few, logits in zip(found, likely, told, strict=True):
             row = torch.full((self.answers + 1,), float(logits.min()))

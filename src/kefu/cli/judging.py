@@ -183,7 +183,7 @@ def threshold(
     if json_:
         return emit(dump(made))
     show.threshold(made)
-    show.say(f"Next: `kefu eval {folder.name}`: what was examined before was another bot.")
+    show.say(f"Next: `kefu eval {folder.name}`: with another threshold it is another bot.")
     return None
 
 

@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
 
 from .. import plan as plans
 from ..advise import Advice, Evidence, advise
 from ..errors import KefuError
 from ..records import Plan
 from ..settings import Settings
-from ..workspace import RunFolder, read_json
+from ..workspace import RunFolder
 from .preparing import check_faq
 from .runs import report_of
-
-CALIBRATION = "calibration.json"
-
-
-@dataclass(frozen=True, slots=True)
-class _Allowed:
-    """What is asked here of a run's calibration; see bot/calibration.py, which needs torch."""
-
-    allowed: float = 0.02
 
 
 def advice_on(folder: RunFolder, settings: Settings) -> Advice:
@@ -32,10 +22,8 @@ def advice_on(folder: RunFolder, settings: Settings) -> Advice:
 def evidence_of(folder: RunFolder, settings: Settings) -> Evidence:
     """All that a run and its exam left behind."""
     report, plan, faq = report_of(folder), folder.plan(), folder.faq()
-    path = folder.file(CALIBRATION)
-    allowed = settings.max_false_answers
-    if path.is_file():
-        allowed = read_json(path, _Allowed).allowed
+    settled = folder.calibration_file.is_file()
+    allowed = folder.calibration().allowed if settled else settings.max_false_answers
     return Evidence(
         run=folder.name,
         plan=plan,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
 
 from .. import releases
@@ -28,10 +27,8 @@ def examined_as_it_is(folder: RunFolder) -> Report:
 
     Raises RunError where it was set anew since: the report is of another bot then.
     """
-    report, path = report_of(folder), folder.file("calibration.json")
-    # The room of bots would load torch for it.
-    now = json.loads(path.read_text("utf-8"))["threshold"] if path.is_file() else report.threshold
-    if now != report.threshold:
+    report = report_of(folder)
+    if folder.calibration_file.is_file() and folder.calibration().threshold != report.threshold:
         raise RunError(
             f"The threshold of {folder.name} was set anew after its exam.",
             f"Examine it as it is: `kefu eval {folder.name}`.",

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 from dataclasses import replace
-from pathlib import Path
 
 from ..errors import RunError
 from ..plan import reranker
-from ..records import Allowed, Plan, Threshold
-from ..workspace import RunFolder, read_json, write_json, write_text
+from ..records import Calibration, Plan, Threshold
+from ..workspace import RunFolder, write_json, write_text
 from .training import settle
 
 SHOWN = (0.01, 0.02, 0.05, 0.1)
@@ -26,15 +25,12 @@ def set_threshold(folder: RunFolder, allowed: float, reranks: str | None = None)
 
     Raises RunError where the run has no curve, BaseError for a base that cannot read rows.
     """
-    from ..bot.calibration import FILE, Calibration, threshold
-
     folder.check_finished()
     plan = folder.plan()
     reads = reranker(reranks) if reranks is not None else plan.reranker
-    if reads.value != plan.reranker.value or not folder.file(FILE).is_file():
-        _ask_anew(folder, replace(plan, reranker=reads), allowed, folder.file(FILE))
-    path = folder.file(FILE)
-    found = read_json(path, Calibration) if path.is_file() else Calibration()
+    if reads.value != plan.reranker.value or not folder.calibration_file.is_file():
+        _ask_anew(folder, replace(plan, reranker=reads), allowed)
+    found = folder.calibration()
     if not found.curve:
         raise RunError(
             f"The run {folder.name} has no curve of answers against errors: it never learned to "
@@ -42,18 +38,15 @@ def set_threshold(folder: RunFolder, allowed: float, reranks: str | None = None)
             "Train by the default recipe, with more rows or wordings.",
         )
 
-    def line(share: float) -> Allowed:
-        at = threshold(found.curve, share)
-        answered, wrong = next(((a, w) for t, a, w in found.curve if t == at), (0.0, 0.0))
-        return Allowed(share, at, answered, wrong)
-
-    now = line(allowed)
-    write_json(path, replace(found, threshold=now.threshold, allowed=allowed), Calibration)
-    return Threshold(folder.name, now, tuple(map(line, SHOWN)), reads.value)
+    now = found.allowing(allowed)
+    made = replace(found, threshold=now.threshold, allowed=allowed)
+    write_json(folder.calibration_file, made, Calibration)
+    return Threshold(folder.name, now, tuple(map(found.allowing, SHOWN)), reads.value)
 
 
-def _ask_anew(folder: RunFolder, plan: Plan, allowed: float, calibration: Path) -> None:
+def _ask_anew(folder: RunFolder, plan: Plan, allowed: float) -> None:
     """Writes the plan, and sets the threshold by asking the held-out questions."""
+    calibration = folder.calibration_file
     files = [path for path in (folder.file("plan.json"), calibration) if path.is_file()]
     kept = {path: path.read_text("utf-8") for path in files}
     made = folder.file("plan.json").stat()

@@ -6,7 +6,6 @@ Torch-free, and knows of that base only what the catalogue says.
 from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 from ..errors import BaseError
 from ..records import Choice
@@ -56,8 +55,8 @@ def reranker(name: str) -> Choice[str]:
             "The base that compares questions reads rows, too. A larger one hands over half as "
             f"many: `--reranker {other.name}` (3 GB).",
         )
-    known = rows_base(name)
-    return Choice(name if Path(name).expanduser().is_dir() else known.name, YOURS)
+    rows_base(name)
+    return Choice(resolve(name).name, YOURS)
 
 
 def rows_base(name: str) -> Base:

@@ -5,7 +5,6 @@ never knows how it is stored (see `workspace`) or shown (see `show`).
 """
 
 from .answers import (
-    Allowed,
     Candidate,
     Comparison,
     Mark,
@@ -14,10 +13,10 @@ from .answers import (
     Report,
     Stale,
     Tally,
-    Threshold,
     Verdict,
     as_dict,
 )
+from .calibration import Allowed, Calibration, Threshold, threshold
 from .faq import (
     KINDS,
     MODES,
@@ -56,6 +55,7 @@ __all__ = [
     "MODES",
     "Allowed",
     "Book",
+    "Calibration",
     "Candidate",
     "Choice",
     "Comparison",
@@ -91,5 +91,6 @@ __all__ = [
     "Verdict",
     "as_dict",
     "digest",
+    "threshold",
     "trained_part",
 ]

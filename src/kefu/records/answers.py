@@ -99,28 +99,6 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
-class Allowed:
-    """What a share of false answers means on the run's held-out questions; shares are 0 to 1."""
-
-    allowed: float
-    threshold: float
-    answered: float
-    wrong: float
-    """Of those that are answered."""
-
-
-@dataclass(frozen=True, slots=True)
-class Threshold:
-    """The threshold that a run has now, and others that it might have."""
-
-    run: str
-    now: Allowed
-    others: tuple[Allowed, ...]
-    reranker: str
-    """The larger base that reads rows for it; empty for none."""
-
-
-@dataclass(frozen=True, slots=True)
 class Stale:
     """A row that was edited after the training, and that the bot still answers in its old form."""
 

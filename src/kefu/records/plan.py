@@ -144,7 +144,7 @@ class Plan:
     no warm adapter, see bot/beside.py; empty for none. Its warm adapter has its name."""
     reranker: Choice[str] = Choice("", "The base that compares questions reads rows, too.")
     """The larger base, by name or folder, that reads rows in the place of the one that compares
-    questions, see bot/beside.py; empty for none."""
+    questions, see bot/reranker.py; empty for none."""
     unpacked: Choice[bool] = Choice(False, "The base is kept as it is.")
     """Whether a 4-bit base is unpacked once while training: the same numbers, more memory."""
     shard: Choice[bool] = Choice(False, "Each card holds the whole base.")

