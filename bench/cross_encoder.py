@@ -36,6 +36,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
+import packing
 import warm
 from intents import Intent, dealt, intents
 from kefu.bot.cross_encoder import CrossEncoder, closing, opening
@@ -43,8 +44,6 @@ from kefu.weights.warm import DIRECTION, start
 
 QUESTIONS = 200
 """Tokens of a row's questions in training, about."""
-SCALE = 20.0
-"""Of the number, so that it can be a logit: two normed vectors give at most 1."""
 
 
 Reads = Callable[[Sequence[tuple[int, str]]], list[float]]
@@ -60,7 +59,7 @@ class Reader(warm.Reader):
         head = self.inner.get_output_embeddings().weight
         yes, no = (self.tokenizer.encode(w, add_special_tokens=False)[-1] for w in ("是", "否"))
         apart = (head[yes] - head[no]).detach().float()
-        self.direction = torch.nn.functional.normalize(apart, dim=0) * SCALE
+        self.direction = torch.nn.functional.normalize(apart, dim=0) * packing.SCALE
         self.bias = torch.zeros((), device=self.device, requires_grad=True)
         self._closings: dict[str, list[int]] = {}
 
@@ -74,39 +73,9 @@ class Reader(warm.Reader):
 
     def read(self, asked: Sequence[tuple[list[int], Sequence[str]]]) -> list[torch.Tensor]:
         """For each row (ids of its opening, its questions) the numbers of the questions."""
-        lines = []
-        for row, questions in asked:
-            ids, seg, at, ends = list(row), [0] * len(row), list(range(len(row))), []
-            for n, question in enumerate(questions, start=1):
-                more = self.closing(question)
-                ids += more
-                seg += [n] * len(more)
-                at += range(len(row), len(row) + len(more))
-                ends.append(len(ids) - 1)
-            lines.append((ids, seg, at, ends))
-        width = -(-max(len(line[0]) for line in lines) // 8) * 8
-        pad = [
-            [[*line[k], *[fill] * (width - len(line[0]))] for line in lines]
-            for k, fill in ((0, 0), (1, -1), (2, 0))
-        ]
-        ids, seg, at = (torch.tensor(p, device=self.device) for p in pad)
-        same = seg.unsqueeze(1) == seg.unsqueeze(2)
-        opened = (seg == 0).unsqueeze(1)
-        order = torch.ones(width, width, dtype=torch.bool, device=self.device).tril()
-        mask = ((same | opened) & order).unsqueeze(1)
-        with torch.autocast(self.device.split(":")[0], torch.bfloat16):
-            out = self.inner.get_decoder()(
-                input_ids=ids,
-                position_ids=at,
-                attention_mask={"full_attention": mask, "sliding_attention": mask},
-                use_cache=False,
-            ).last_hidden_state
-        told = []
-        for n, line in enumerate(lines):
-            ends = torch.tensor(line[3], device=self.device)
-            state = torch.nn.functional.normalize(out[n, ends].float(), dim=-1)
-            told.append(state @ self.direction + self.bias)
-        return told
+        ids = [(row, [self.closing(q) for q in questions]) for row, questions in asked]
+        found = packing.states(self.inner.get_decoder(), ids, self.device)
+        return [state @ self.direction + self.bias for state in found]
 
     def over(self, rows: Sequence[dict[str, Any]]) -> Reads:
         """Reads questions after rows, by the number of the row."""
@@ -154,8 +123,8 @@ def judge(reader: Reader, aside: Sequence[Intent]) -> dict[str, float]:
         wins += sum(a > b for a in plus for b in minus)
         fights += len(plus) * len(minus)
     return {
-        "auc": round(warm.auc(sure["good"], sure["bad"]), 3),
-        "auc_mirrored": round(warm.auc(sure["plus"], sure["minus"]), 3),
+        "auc": round(packing.auc(sure["good"], sure["bad"]), 3),
+        "auc_mirrored": round(packing.auc(sure["plus"], sure["minus"]), 3),
         "in_row": round(wins / max(1, fights), 3),
     }
 
@@ -188,13 +157,13 @@ def judge_exam(read: Reads, exam: dict[str, Any]) -> dict[str, float]:
     count = len(prior["reworded"])
     line = {name: round(100 * hits / count, 1) for name, hits in found.items()}
     for kind in ("wrong", "near-miss", "out-of-scope"):
-        line[f"auc {kind}"] = round(warm.auc(sure["right"], sure[kind]), 3)
-    line["auc near-miss plain"] = round(warm.auc(owned, sure["near-miss"]), 3)
+        line[f"auc {kind}"] = round(packing.auc(sure["right"], sure[kind]), 3)
+    line["auc near-miss plain"] = round(packing.auc(owned, sure["near-miss"]), 3)
     for kind in ("reworded", "near-miss"):
         line[f"letters {kind}"] = mean(len(q["question"]) for q in questions if q["kind"] == kind)
     line["letters plain"] = mean(len(w) for _, w in plain)
     for kind in ("near-miss", "out-of-scope"):
-        line[f"auc {kind} prior"] = round(warm.auc(prior["reworded"], prior[kind]), 3)
+        line[f"auc {kind} prior"] = round(packing.auc(prior["reworded"], prior[kind]), 3)
     return line
 
 

@@ -30,7 +30,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from distil_reader import DIRECTION, SCALE, Cluster, Reader, Row
+from distil_reader import DIRECTION, Cluster, Reader, Row
+from packing import SCALE
 
 FORMS = 4
 """Each row is shown with so many choices of its wordings; the last in longer text."""

@@ -13,10 +13,9 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional
 
-SCALE = 20.0
-"""As in bench/cross_encoder.py: two normed vectors give at most 1."""
+import packing
+
 DIRECTION = "direction"
 """Of an adapter's file, the vector that states are multiplied by."""
 
@@ -90,41 +89,9 @@ class Reader:
 
     def read(self, asked: Sequence[tuple[int, Sequence[int]]]) -> torch.Tensor:
         """Numbers of all questions, one after another."""
-        lines = []
-        for opening, questions in asked:
-            ids = list(self.openings[opening])
-            seg, at, ends = [0] * len(ids), list(range(len(ids))), []
-            start = len(ids)
-            for n, question in enumerate(questions, start=1):
-                more = self.closings[question]
-                ids += more
-                seg += [n] * len(more)
-                at += range(start, start + len(more))
-                ends.append(len(ids) - 1)
-            lines.append((ids, seg, at, ends))
-        width = -(-max(len(line[0]) for line in lines) // 8) * 8
-        ids, seg, at = (
-            torch.tensor([[*line[k], *[fill] * (width - len(line[0]))] for line in lines]).to(
-                self.device
-            )
-            for k, fill in ((0, 0), (1, -1), (2, 0))
-        )
-        same = seg.unsqueeze(1) == seg.unsqueeze(2)
-        order = torch.ones(width, width, dtype=torch.bool, device=self.device).tril()
-        mask = ((same | (seg == 0).unsqueeze(1)) & order).unsqueeze(1)
-        with torch.autocast(self.device, torch.bfloat16):
-            out = self.model.get_decoder()(
-                input_ids=ids,
-                position_ids=at,
-                attention_mask={"full_attention": mask, "sliding_attention": mask},
-                use_cache=False,
-            ).last_hidden_state
-        where = torch.tensor([n for n, line in enumerate(lines) for _ in line[3]])
-        ends = torch.tensor([e for line in lines for e in line[3]])
-        states = functional.normalize(
-            out[where.to(out.device), ends.to(out.device)].float(), dim=-1
-        )
-        return states @ self.direction + self.bias
+        ids = [(self.openings[row], [self.closings[q] for q in qs]) for row, qs in asked]
+        found = packing.states(self.model.get_decoder(), ids, self.device)
+        return torch.cat(found) @ self.direction + self.bias
 
     def long(self, row: tuple[int, Sequence[int], Any]) -> int:
         return len(self.openings[row[0]]) + sum(len(self.closings[q]) for q in row[1])
@@ -147,8 +114,6 @@ class Reader:
     def judge(self, exam: dict[str, Any]) -> dict[str, float]:
         """As `judge_exam` of bench/cross_encoder.py, and the share of reworded questions whose row
         is read best and above all but one in twenty of what no row answers."""
-        from sklearn.metrics import roc_auc_score
-
         pairs = [(exam["at"] + row, [q]) for q, _, _, rows in exam["questions"] for row in rows]
         order = sorted(range(len(pairs)), key=lambda i: self.long((*pairs[i], None)))
         told = torch.zeros(len(pairs))
@@ -172,8 +137,6 @@ class Reader:
         line = {"first": 100 * found[0] / asked, "reader": 100 * found[1] / asked}
         for kind, numbers in first.items():
             if kind != "right":
-                marks = [1] * len(first["right"]) + [0] * len(numbers)
-                line[f"auc {kind}"] = float(roc_auc_score(marks, first["right"] + numbers))
-        bar = sorted(none, reverse=True)[len(none) // 20]
-        line["right at 5"] = 100 * sum(b > bar for b in best) / asked
+                line[f"auc {kind}"] = packing.auc(first["right"], numbers)
+        line["right at 5"] = 100 * packing.kept(best, none, 0.05) * len(best) / asked
         return {name: round(value, 3) for name, value in line.items()}

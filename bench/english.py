@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import sys
 
+import packing
 import warm
 from kefu.bot.beside import Beside
 from kefu.bot.cross_encoder import CrossEncoder
@@ -207,7 +208,7 @@ def main() -> None:
         "rows": len(pairs),
         "covered": len(covered),
         "right_row_first": right,
-        "area_against_not_covered": round(warm.auc(covered, beyond), 3),
+        "area_against_not_covered": round(packing.auc(covered, beyond), 3),
         "covered_above_0": sum(value > 0 for value in covered),
         "not_covered_above_0": sum(value > 0 for value in beyond),
     }

@@ -25,6 +25,7 @@ import torch
 
 from intents import Intent, dealt, intents, parse
 from kefu.weights.warm import start
+from packing import auc, kept
 
 BASE = "gemma-3-270m"
 MATRICES = [f"{m}_proj" for m in ("q", "k", "v", "o", "gate", "up", "down")]
@@ -180,21 +181,6 @@ def judge(reader: Reader, faqs: Sequence[Sequence[Intent]]) -> dict[str, float]:
         "auc_wrong": round(auc(sure, wrong), 3),
         "kept_at_5": round(100 * kept(sure, near, 0.05) * right / max(1, total), 1),
     }
-
-
-def auc(high: Sequence[float], low: Sequence[float]) -> float:
-    if not high or not low:
-        return math.nan
-    a, b = torch.tensor(high).unsqueeze(1), torch.tensor(low).unsqueeze(0)
-    return float((a > b).float().mean() + 0.5 * (a == b).float().mean())
-
-
-def kept(high: Sequence[float], low: Sequence[float], share: float) -> float:
-    """Of `high`, how many lie above all but `share` of `low`."""
-    if not high or not low:
-        return math.nan
-    bar = sorted(low, reverse=True)[int(share * len(low))]
-    return sum(h > bar for h in high) / len(high)
 
 
 def batches(

@@ -27,6 +27,7 @@ from typing import Any
 
 import torch
 
+import packing
 from kefu.bot import Bot
 from kefu.bot.memory import SHARPNESS, Memory
 from kefu.bot.weighing import WITNESSES
@@ -80,7 +81,6 @@ def read_untrained(faq: Path, exam: Path) -> Untrained:
 
 
 def untrained(faq: Path, exam: Path) -> None:
-    import warm
 
     read = read_untrained(faq, exam)
     answers, questions = read.answers, read.questions
@@ -97,7 +97,7 @@ def untrained(faq: Path, exam: Path) -> None:
         line["right"] = round(100 * len(hits) / kinds.count("reworded"), 1)
         for kind in KINDS[1:]:
             others = [float(s) for s, k in zip(top, kinds, strict=True) if k == kind]
-            line[f"auc {kind}"] = round(warm.auc(hits, others), 3)
+            line[f"auc {kind}"] = round(packing.auc(hits, others), 3)
         print(json.dumps(line))
 
 

@@ -1,0 +1,67 @@
+"""Rows of an FAQ with the questions after them, read in one pass; and how well numbers part.
+
+By torch alone, so that what is trained elsewhere (bench/distil.py) needs no more.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+SCALE = 20.0
+"""Of a number that is to be a logit: two normed vectors give at most 1."""
+
+
+def states(
+    decoder: Any, asked: Sequence[tuple[Sequence[int], Sequence[Sequence[int]]]], device: str
+) -> list[torch.Tensor]:
+    """For each row (its ids, those of its questions) the normed states (questions, d) where the
+    questions end. They lie in one sequence, see their row and do not see each other."""
+    lines = []
+    for row, questions in asked:
+        ids, seg, at, ends = list(row), [0] * len(row), list(range(len(row))), []
+        for n, more in enumerate(questions, start=1):
+            ids += more
+            seg += [n] * len(more)
+            at += range(len(row), len(row) + len(more))
+            ends.append(len(ids) - 1)
+        lines.append((ids, seg, at, ends))
+    width = -(-max(len(line[0]) for line in lines) // 8) * 8
+    pad = [
+        [[*line[k], *[fill] * (width - len(line[0]))] for line in lines]
+        for k, fill in ((0, 0), (1, -1), (2, 0))
+    ]
+    ids, seg, at = (torch.tensor(p, device=device) for p in pad)
+    same = seg.unsqueeze(1) == seg.unsqueeze(2)
+    order = torch.ones(width, width, dtype=torch.bool, device=device).tril()
+    mask = ((same | (seg == 0).unsqueeze(1)) & order).unsqueeze(1)
+    with torch.autocast(device.split(":")[0], torch.bfloat16):
+        out = decoder(
+            input_ids=ids,
+            position_ids=at,
+            attention_mask={"full_attention": mask, "sliding_attention": mask},
+            use_cache=False,
+        ).last_hidden_state
+    return [
+        torch.nn.functional.normalize(out[n, torch.tensor(line[3], device=device)].float(), dim=-1)
+        for n, line in enumerate(lines)
+    ]
+
+
+def auc(high: Sequence[float], low: Sequence[float]) -> float:
+    """The area under the curve: how often one of `high` lies above one of `low`."""
+    if not high or not low:
+        return math.nan
+    a, b = torch.tensor(high).unsqueeze(1), torch.tensor(low).unsqueeze(0)
+    return float((a > b).float().mean() + 0.5 * (a == b).float().mean())
+
+
+def kept(high: Sequence[float], low: Sequence[float], share: float) -> float:
+    """Of `high`, how many lie above all but `share` of `low`."""
+    if not high or not low:
+        return math.nan
+    bar = sorted(low, reverse=True)[int(share * len(low))]
+    return sum(h > bar for h in high) / len(high)
