@@ -1,18 +1,21 @@
-"""A larger base learns to read answers, and teaches the embedded one (distillation).
+"""A larger base learns to read answers, and teaches smaller ones (distillation).
 
-    python bench/distil.py prepare FOLDER TEACHER_BASE [--judge EXAM.json …]
-    python bench/distil.py teach FOLDER --out ADAPTER [--seconds 500] [--rate 2e-4]
-    python bench/distil.py learn FOLDER TEACHER_ADAPTER … --out ADAPTER [--seconds 500]
+    python bench/distil.py prepare FOLDER BASE_FOLDER … [--judge EXAM.json …]
+    python bench/distil.py teach FOLDER/BASE --out ADAPTER [--seconds 500] [--rate 2e-4]
+    python bench/distil.py tell FOLDER/BASE ADAPTER … --out TOLD [--seconds 300] [--seed 1]
+    python bench/distil.py learn FOLDER/BASE TOLD … --out ADAPTER [--seconds 500] [--rate 1e-3]
     python bench/distil.py pack ADAPTER BASE_FOLDER OUT
 
 What `bench/cross_encoder.py` trains the embedded base for, by the same corpus. `prepare` (on a
-processor) writes everything that the other two need: ids of rows and questions for both bases, and
-both bases with no other tokens than those. `teach` trains a LoRA on the larger base by the corpus's
-marks; `learn` trains kefu's own cross-encoder on, by what the teachers say of a question (their
-logits' mean), and by the corpus's marks with the weight --marks. A step reads clusters of four rows
-that lie near each other: a question that one of them answers is asked of all four, too. An exam to
-judge by is a file of `bench/cross_encoder.py candidates`. One JSON line a judgement. `teach` and
-`learn` need torch, transformers and safetensors only, and a GPU.
+processor) writes everything that the others need: ids of rows and questions for the embedded base
+and those of BASE_FOLDER …, and the bases with no other tokens than those, as FOLDER/embedded and
+FOLDER/NAME. `teach` trains a LoRA on a base by the corpus's marks. `tell` keeps what adapters of
+one base say together of a question (their logits' mean), and `learn` trains another base by that,
+and by the corpus's marks with the weight --marks: the embedded one from kefu's own cross-encoder
+on. A step reads clusters of four rows that lie near each other: a question that one of them answers
+is asked of all four, too. An exam to judge by is a file of `bench/cross_encoder.py candidates`. One
+JSON line a judgement. `teach`, `tell` and `learn` need torch, transformers and safetensors only,
+and a GPU.
 """
 
 from __future__ import annotations
@@ -22,7 +25,8 @@ import json
 import math
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +37,8 @@ from torch.nn import functional
 from distil_reader import DIRECTION, Cluster, Reader, Row
 from packing import SCALE
 
+OWN = "embedded"
+"""The name of the embedded base in a prepared folder."""
 FORMS = 4
 """Each row is shown with so many choices of its wordings; the last in longer text."""
 CLUSTER, WITHIN = 4, 20
@@ -103,14 +109,14 @@ def prepare(said: argparse.Namespace) -> None:
     reader = cross_encoder.Reader(said)
     shipped.start(reader.model, warm.BASE)
     data = {"rows": rows, "near": cross_encoder.neighbours(reader, every), "exams": exams}
-    bases = {
-        "student": (load(warm.BASE, precision="bf16", device="cpu").model, reader.tokenizer),
-        "teacher": (
-            AutoModelForCausalLM.from_pretrained(said.teacher, dtype=torch.bfloat16),
-            AutoTokenizer.from_pretrained(said.teacher),
-        ),
-    }
-    for name, (model, tokenizer) in bases.items():
+
+    def bases() -> Iterator[tuple[str, Any, Any]]:
+        yield OWN, load(warm.BASE, precision="bf16", device="cpu").model, reader.tokenizer
+        for base in said.bases:
+            model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16)
+            yield base.name, model, AutoTokenizer.from_pretrained(base)
+
+    for name, model, tokenizer in bases():
         kept = Kept()
         data[name] = {
             "openings": [kept(cross_encoder.opening(tokenizer, *s)) for s in shown],
@@ -181,13 +187,10 @@ def fall(
     rows = [row for members, _ in portion for row in members]
     marks = torch.tensor([m for row in rows for m in row[2]], device=numbers.device)
     loss = functional.binary_cross_entropy_with_logits
-    starts, at, row_at = [], 0, 0
-    places: list[list[int]] = []
-    for row in rows:
-        starts.append(at)
-        at += len(row[1])
-    for members, lists in portion:
-        places += [[starts[row_at + r] + k for r, k in one] for one in lists]
+    starts = [0, *accumulate(len(row[1]) for row in rows)]
+    lists, row_at = [], 0
+    for members, asked in portion:
+        lists += [[starts[row_at + r] + k for r, k in one] for one in asked]
         row_at += len(members)
     if told is not None:
         soft = loss(numbers, told.sigmoid(), reduction="sum")
@@ -195,46 +198,67 @@ def fall(
         total = (1 - marks_weigh) * soft + marks_weigh * marks_loss
     else:  # some 4 of 11 are covered
         total = loss(numbers, marks, pos_weight=torch.tensor(1.75), reduction="sum")
-    for one in places:
-        mine = numbers[one].log_softmax(0)
-        total = total - ((told[one].softmax(0) * mine).sum() if told is not None else mine[0])
-    return total
+    if not lists:
+        return total
+    places = torch.tensor([one + [-1] * (CLUSTER - len(one)) for one in lists])
+    places = places.to(numbers.device)
+    none = places < 0
+    mine = numbers[places].masked_fill(none, -math.inf).log_softmax(1)
+    if told is None:
+        return total - mine[:, 0].sum()
+    due = told[places].masked_fill(none, -math.inf).softmax(1)
+    return total - (due * mine.masked_fill(none, 0.0)).sum()
+
+
+Told = tuple[Cluster, torch.Tensor]
+"""A cluster, and the teachers' numbers of its rows' questions, one after another."""
+
+
+def replayed(told: Sequence[Told], many: int, dice: random.Random) -> Iterator[list[Told]]:
+    """Endless steps of so many clusters; each once before any is again."""
+    bag: list[int] = []
+    while True:
+        if len(bag) < many:
+            bag = dice.sample(range(len(told)), len(told))
+        some, bag = bag[:many], bag[many:]
+        yield [told[n] for n in some]
 
 
 def train(
     reader: Reader,
-    data: dict[str, Any],
+    exams: dict[str, Any],
     said: argparse.Namespace,
-    teach: Callable[[Sequence[tuple[int, Sequence[int]]]], torch.Tensor] | None,
+    feed: Iterator[list[tuple[Cluster, torch.Tensor | None]]],
 ) -> None:
     optimizer = torch.optim.AdamW(
         [{"params": reader.weights}, {"params": [reader.bias]}], lr=said.rate, weight_decay=0.0
     )
-    feed = clusters(data, said.clusters, random.Random(said.seed))
     mean, step, steps = math.nan, 0, said.steps
     begun = time.monotonic()
 
     def tell() -> None:
         line: dict[str, Any] = {"name": str(said.out), "step": step, "loss": round(mean, 4)}
         line["seconds"] = round(time.monotonic() - begun)
-        line |= {name: reader.judge(exam) for name, exam in data["exams"].items()}
+        line |= {name: reader.judge(exam) for name, exam in exams.items()}
         print(json.dumps(line), flush=True)
 
     tell()
     while step < steps:
         step += 1
         gone = time.monotonic() - begun
-        if said.seconds and step > 20 and step % 10 == 0:  # as many steps as there is time for
+        if math.isfinite(said.seconds) and step > 20 and step % 10 == 0:  # as far as time goes
             left = said.seconds - (begun - STARTED)
             steps = max(step + 1, min(said.steps, int(left * step / gone)))
         rate = said.rate * min(1, step / 30) * 0.5 * (1 + math.cos(math.pi * step / (steps + 1)))
         batch = next(feed)
-        count = sum(len(row[1]) for members, _ in batch for row in members)
+        count = sum(len(row[1]) for (members, _), _ in batch for row in members)
         whole = torch.zeros((), device=reader.device)
-        for portion in reader.portions(batch):
-            asked = [(row[0], row[1]) for members, _ in portion for row in members]
-            told = teach(asked) if teach else None
-            loss = fall(reader.read(asked), portion, told, said.marks) / count
+        for places in reader.portions([cluster for cluster, _ in batch]):
+            portion = [batch[n][0] for n in places]
+            said_so = [batch[n][1] for n in places]
+            told = torch.cat(said_so).float().to(reader.device) if said_so[0] is not None else None
+            numbers = reader.read([(row[0], row[1]) for members, _ in portion for row in members])
+            loss = fall(numbers, portion, told, said.marks) / count
             loss.backward()
             whole += loss.detach()
         norm = nn.utils.clip_grad_norm_(reader.weights, 1.0)
@@ -253,6 +277,32 @@ def train(
             tell()
     reader.save(said.out)
     tell()
+
+
+@torch.no_grad()
+def tell(said: argparse.Namespace) -> None:
+    from safetensors.torch import load_file
+
+    data = torch.load(said.base / ".." / "data.pt")
+    teachers = []
+    for path in said.adapters:
+        tensors = load_file(path)
+        rank = next(v.shape[0] for k, v in tensors.items() if ".lora_A." in k)
+        teachers.append(Reader(said.base, data, rank, said.limit))
+        teachers[-1].put(tensors)
+        teachers[-1].merge()
+    feed = clusters(data, said.clusters, random.Random(said.seed))
+    told: list[Told] = []
+    while len(told) < said.most and time.monotonic() - STARTED < said.seconds:
+        batch = next(feed)
+        for places in teachers[0].portions(batch):
+            rows = [row for n in places for row in batch[n][0]]
+            asked = [(row[0], row[1]) for row in rows]
+            mean = torch.stack([t.read(asked) for t in teachers]).mean(0).half().cpu()
+            long = [sum(len(row[1]) for row in batch[n][0]) for n in places]
+            told += zip((batch[n] for n in places), mean.split(long), strict=True)
+    torch.save(told, said.out)
+    print(json.dumps({"told": len(told), "seconds": round(time.monotonic() - STARTED)}))
 
 
 def pack(said: argparse.Namespace) -> None:
@@ -280,26 +330,30 @@ def main() -> None:
     verbs = parser.add_subparsers(dest="verb", required=True)
     first = verbs.add_parser("prepare")
     first.add_argument("folder", type=Path)
-    first.add_argument("teacher", type=Path)
+    first.add_argument("bases", type=Path, nargs="+")
     first.add_argument("--judge", type=Path, nargs="*", default=[])
     last = verbs.add_parser("pack")
     for name in ("adapter", "base", "out"):
         last.add_argument(name, type=Path)
-    for verb, rate in (("teach", 2e-4), ("learn", 3e-4)):
+    ways = {"teach": (2e-4, 16, 16_000), "tell": (0.0, 64, 40_000), "learn": (1e-3, 16, 40_000)}
+    for verb, (rate, many, limit) in ways.items():
         more = verbs.add_parser(verb)
-        more.add_argument("folder", type=Path)
-        if verb == "learn":
-            more.add_argument("teachers", type=Path, nargs="+")
+        more.add_argument("base", type=Path)
+        if verb != "teach":
+            more.add_argument("adapters" if verb == "tell" else "told", type=Path, nargs="+")
         more.add_argument("--out", type=Path, required=True)
-        more.add_argument("--seconds", type=float, default=0.0, help="loading too")
-        more.add_argument("--steps", type=int, default=1000)
-        more.add_argument("--clusters", type=int, default=16)
+        more.add_argument("--seconds", type=float, default=math.inf, help="loading too")
+        more.add_argument("--clusters", type=int, default=many)
+        more.add_argument("--limit", type=int, default=limit, help="tokens read at once")
+        more.add_argument("--seed", type=int, default=1)
+        if verb == "tell":
+            more.add_argument("--most", type=int, default=100_000, help="clusters")
+            continue
+        more.add_argument("--steps", type=int, default=10_000 if verb == "learn" else 1000)
         more.add_argument("--rate", type=float, default=rate)
         more.add_argument("--rank", type=int, default=16)
         more.add_argument("--marks", type=float, default=0.0)
-        more.add_argument("--limit", type=int, default=16_000, help="tokens read at once")
         more.add_argument("--every", type=int, default=150)
-        more.add_argument("--seed", type=int, default=1)
     said = parser.parse_args()
     if said.verb in ("prepare", "pack"):
         (prepare if said.verb == "prepare" else pack)(said)
@@ -307,28 +361,20 @@ def main() -> None:
     torch.manual_seed(0)
     # With these masks cuDNN's attention gave gradients that are no numbers after some steps.
     torch.backends.cuda.enable_cudnn_sdp(False)
-    data = torch.load(said.folder / "data.pt")
-    if said.verb == "teach":
-        train(Reader(said.folder / "teacher", data, said.rank, said.limit), data, said, None)
+    if said.verb == "tell":
+        tell(said)
         return
-    from safetensors.torch import load_file
-
-    found = [load_file(path) for path in said.teachers]
-    rank = next(v.shape[0] for k, v in found[0].items() if ".lora_A." in k)
-    teacher = Reader(said.folder / "teacher", data, rank, said.limit)
-
-    @torch.no_grad()
-    def teach(asked: Sequence[tuple[int, Sequence[int]]]) -> torch.Tensor:
-        every = []
-        for tensors in found:
-            if len(found) > 1 or not every:
-                teacher.put(tensors)
-            every.append(teacher.read(asked))
-        return torch.stack(every).mean(0)
-
-    student = Reader(said.folder / "student", data, 16, said.limit)
-    student.put(data["begin"])
-    train(student, data, said, teach)
+    data = torch.load(said.base / ".." / "data.pt")
+    dice = random.Random(said.seed)
+    reader = Reader(said.base, data, said.rank, said.limit)
+    if said.verb == "teach":
+        feed = ([(c, None) for c in step] for step in clusters(data, said.clusters, dice))
+        train(reader, data["exams"], said, feed)
+        return
+    if said.base.name == OWN:
+        reader.put(data["begin"])
+    told = [one for path in said.told for one in torch.load(path)]
+    train(reader, data["exams"], said, replayed(told, said.clusters, dice))
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ class Reader:
         from transformers import AutoModelForCausalLM
 
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        ids = data[folder.name]
+        ids = data[folder.resolve().name]
         self.openings, self.closings = ids["openings"], ids["closings"]
         self.direction = ids[DIRECTION].to(self.device)
         self.bias = torch.zeros((), device=self.device, requires_grad=True)
@@ -79,6 +79,18 @@ class Reader:
             self.bias.fill_(float(tensors.get("bias", torch.zeros(()))))
         self.direction = tensors[DIRECTION].float().to(self.device)
 
+    @torch.no_grad()
+    def merge(self) -> None:
+        """Puts the small matrices' product into the base's weights: it reads faster so, and is not
+        to be trained any more."""
+        decoder = self.model.get_decoder()
+        for name, module in list(decoder.named_modules()):
+            if isinstance(module, Lora):
+                more = 2 * module.lora_B.weight @ module.lora_A.weight
+                module.layer.weight += more.to(module.layer.weight.dtype)
+                parent, _, last = name.rpartition(".")
+                setattr(decoder.get_submodule(parent), last, module.layer)
+
     def save(self, path: Path) -> None:
         from safetensors.torch import save_file
 
@@ -96,16 +108,17 @@ class Reader:
     def long(self, row: tuple[int, Sequence[int], Any]) -> int:
         return len(self.openings[row[0]]) + sum(len(self.closings[q]) for q in row[1])
 
-    def portions(self, clusters: Sequence[Cluster]) -> Iterator[list[Cluster]]:
-        """Clusters of like length, so many that they take `limit` tokens with their padding."""
+    def portions(self, clusters: Sequence[Cluster]) -> Iterator[list[int]]:
+        """Places of clusters of like length, so many that they take `limit` tokens with their
+        padding."""
         widths = [max(map(self.long, c[0])) for c in clusters]
-        some: list[Cluster] = []
+        some: list[int] = []
         rows = 0
         for n in sorted(range(len(clusters)), key=widths.__getitem__):
             if some and (rows + len(clusters[n][0])) * widths[n] > self.limit:
                 yield some
                 some, rows = [], 0
-            some.append(clusters[n])
+            some.append(n)
             rows += len(clusters[n][0])
         if some:
             yield some
