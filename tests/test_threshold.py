@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,13 @@ import pytest
 
 import export_runs as tiny
 from kefu import jobs
+from kefu.bot import Bot
+from kefu.bot.weighing import WITNESSES
 from kefu.cli import cli
 from kefu.errors import BaseError, GateError, RunError
 from kefu.jobs import thresholds
 from kefu.records import Calibration, Candidate, Report, Tally
+from kefu.weights import warm
 from kefu.workspace import RunFolder, Workspace, read_json, write_json
 
 CURVE = ((0.9, 0.4, 0.01), (0.8, 0.6, 0.03), (0.6, 0.8, 0.04), (0.2, 1.0, 0.2))
@@ -114,23 +118,43 @@ def test_what_fails_leaves_the_run_as_it_was(
 def test_a_larger_base_that_reads_rows_is_kept_with_the_run(
     run: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    name = "Qwen/Qwen2.5-Coder-1.5B-Instruct"
+    adapter = warm.cross_digest("qwen2.5-coder-1.5b")
+
     def settled(folder: RunFolder, allowed: float) -> None:
         assert not folder.calibration_file.exists()  # the old threshold is of other evidence
         curve = ((0.7, 0.9, 0.02), (0.1, 1.0, 0.1))
-        write_json(
-            folder.calibration_file, Calibration((2.0,), curve=curve, cross="new"), Calibration
-        )
+        found = Calibration((2.0,), curve=curve, cross=adapter)
+        write_json(folder.calibration_file, found, Calibration)
 
     run.file("exam").mkdir()
     at = run.file("plan.json").stat().st_mtime_ns
     monkeypatch.setattr(thresholds, "settle", settled)
-    name = "Qwen/Qwen2.5-Coder-1.5B-Instruct"
     made = jobs.set_threshold(run, 0.02, name)
     assert (made.reranker, made.now.threshold) == (name, 0.7)
     assert run.plan().reranker.value == name
     assert not run.file("exam").exists()  # replies of the bot before
     assert run.file("plan.json").stat().st_mtime_ns == at
+    monkeypatch.setattr(thresholds, "settle", None)
     assert jobs.set_threshold(run, 0.1, name).now.threshold == 0.1  # nothing is asked again
+
+
+def test_a_run_of_another_version_is_asked_anew_and_not_trained(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after an update of kefu that reads rows by another adapter."""
+    before = read_json(run.calibration_file, Calibration)
+    older = replace(before, witnesses=WITNESSES, cross="older")
+    write_json(run.calibration_file, older, Calibration)
+    with pytest.raises(RunError, match="read rows by another adapter") as caught:
+        Bot.open(run)
+    assert "kefu threshold shop" in caught.value.fix
+
+    def settled(folder: RunFolder, allowed: float) -> None:
+        write_json(folder.calibration_file, replace(before, curve=CURVE[1:]), Calibration)
+
+    monkeypatch.setattr(thresholds, "settle", settled)
+    assert jobs.set_threshold(run, 0.02).now.threshold > 0.8  # none of the new curve's is so sure
 
 
 def test_the_command_tells_what_each_share_would_mean(

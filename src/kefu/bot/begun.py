@@ -8,7 +8,7 @@ learned what not to answer.
 from __future__ import annotations
 
 from ..errors import RunError
-from ..plan import rows_base
+from ..plan import read_by
 from ..weights import Warm, warm
 from ..workspace import RunFolder, read_json
 
@@ -35,6 +35,4 @@ def warm_of(folder: RunFolder) -> Warm | None:
 
 def cross_of(folder: RunFolder) -> str:
     """SHA-256 of the adapter by which the run's bot reads questions after rows; empty for none."""
-    plan = folder.plan()
-    name = rows_base(plan.reranker.value).cross if plan.reranker.value else plan.reads_by
-    return warm.digest(warm.cross(name)) if warm.has_cross(name) else ""
+    return warm.cross_digest(read_by(folder.plan()))

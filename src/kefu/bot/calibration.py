@@ -47,11 +47,17 @@ def load(folder: RunFolder, witnesses: tuple[float, ...] = WITNESSES) -> Calibra
     Raises RunError where another version of kefu made it, which weighed the evidence otherwise.
     """
     path, found = folder.calibration_file, folder.calibration()
-    if found.weights and (found.witnesses != witnesses or found.cross != cross_of(folder)):
+    if found.weights and found.witnesses != witnesses:
         raise RunError(
             f"The threshold in {path} was set by another version of kefu, "
             "which weighed the evidence otherwise.",
             f"Train anew: `kefu train --again {folder.name}`.",
+        )
+    if found.weights and found.cross != cross_of(folder):
+        raise RunError(
+            f"The threshold in {path} was set by another version of kefu, "
+            "which read rows by another adapter.",
+            f"Set it anew, without training: `kefu threshold {folder.name}`.",
         )
     return found
 

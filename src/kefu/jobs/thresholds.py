@@ -7,8 +7,9 @@ import shutil
 from dataclasses import replace
 
 from ..errors import RunError
-from ..plan import reranker
+from ..plan import read_by, reranker
 from ..records import Calibration, Plan, Threshold
+from ..weights import warm
 from ..workspace import RunFolder, write_json, write_text
 from .training import settle
 
@@ -21,15 +22,19 @@ def set_threshold(folder: RunFolder, allowed: float, reranks: str | None = None)
 
     Nothing is loaded where the run has its curve and `reranks` changes nothing. With it the larger
     base of that name or folder reads rows from now on, `none` for no such base. Then, and where the
-    run never got its curve, the held-out questions are asked; what fails leaves the run as it was.
+    run never got its curve or got it with another version of the adapter that reads rows, the
+    held-out questions are asked; what fails leaves the run as it was.
 
     Raises RunError where the run has no curve, BaseError for a base that cannot read rows.
     """
     folder.check_finished()
     plan = folder.plan()
     reads = reranker(reranks) if reranks is not None else plan.reranker
-    if reads.value != plan.reranker.value or not folder.calibration_file.is_file():
-        _ask_anew(folder, replace(plan, reranker=reads), allowed)
+    made = replace(plan, reranker=reads)
+    found = folder.calibration()
+    other = found.weights and found.cross != warm.cross_digest(read_by(made))
+    if other or reads.value != plan.reranker.value or not folder.calibration_file.is_file():
+        _ask_anew(folder, made, allowed)
     found = folder.calibration()
     if not found.curve:
         raise RunError(
@@ -39,8 +44,8 @@ def set_threshold(folder: RunFolder, allowed: float, reranks: str | None = None)
         )
 
     now = found.allowing(allowed)
-    made = replace(found, threshold=now.threshold, allowed=allowed)
-    write_json(folder.calibration_file, made, Calibration)
+    kept = replace(found, threshold=now.threshold, allowed=allowed)
+    write_json(folder.calibration_file, kept, Calibration)
     return Threshold(folder.name, now, tuple(map(found.allowing, SHOWN)), reads.value)
 
 

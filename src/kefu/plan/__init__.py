@@ -8,6 +8,6 @@ from .bases import catalogue
 from .job import YOURS
 from .machine import probe
 from .maker import make
-from .reader import reranker, rows_base
+from .reader import read_by, reranker, rows_base
 
-__all__ = ["YOURS", "catalogue", "make", "probe", "reranker", "rows_base"]
+__all__ = ["YOURS", "catalogue", "make", "probe", "read_by", "reranker", "rows_base"]

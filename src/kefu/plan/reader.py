@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib.metadata import PackageNotFoundError, version
 
 from ..errors import BaseError
-from ..records import Choice
+from ..records import Choice, Plan
 from .bases import Base, catalogue, resolve
 from .job import YOURS, Job
 
@@ -57,6 +57,12 @@ def reranker(name: str) -> Choice[str]:
         )
     rows_base(name)
     return Choice(resolve(name).name, YOURS)
+
+
+def read_by(plan: Plan) -> str:
+    """The name of the adapter by which a run's rows are read with a question; empty for none."""
+    large = plan.reranker.value
+    return rows_base(large).cross if large else plan.reads_by
 
 
 def rows_base(name: str) -> Base:

@@ -179,6 +179,11 @@ def cross(name: str) -> str:
     return f"{name}-cross"
 
 
+def cross_digest(name: str) -> str:
+    """SHA-256 of the cross-encoder's adapter beside the warm adapter `name`; empty for none."""
+    return digest(cross(name)) if has_cross(name) else ""
+
+
 def direction(name: str) -> Any:
     """What a normed state (d,) is multiplied by for the number of the cross-encoder beside the warm
     adapter `name`."""
