@@ -2,7 +2,7 @@
 
     python bench/cross_encoder.py --onward --all --out FOLDER [--steps 500] [--rows 64] …
     python bench/cross_encoder.py candidates FAQ EXAM OUT.json
-    python bench/cross_encoder.py mean FOLDER FOLDER … OUT.safetensors
+    python bench/cross_encoder.py mean ADAPTER ADAPTER … OUT.safetensors
     python bench/cross_encoder.py shipped OUT.json
 
 For each row of the corpus (`bench/intents`) questions that its answer covers, questions beside it
@@ -299,12 +299,14 @@ def candidates(faq: Path, exam: Path, out: Path) -> None:
 
 
 def mean_of(*paths: Path) -> None:
-    """One adapter whose matrices are the means of those in the folders; the last path is its."""
-    *folders, out = paths
-    every = [load_file(folder / "adapter_model.safetensors") for folder in folders]
+    """One adapter whose matrices are the means of those in the folders or files; the last path is
+    its. Without what not all of them have, as the bias of bench/distil.py."""
+    *found, out = paths
+    every = [load_file(p / "adapter_model.safetensors" if p.is_dir() else p) for p in found]
     made = {
         name: torch.stack([one[name].float() for one in every]).mean(0).to(values.dtype)
         for name, values in every[0].items()
+        if all(name in one for one in every)
     }
     save_file(made, out)
 

@@ -236,13 +236,13 @@ def train(
     mean, step, steps = math.nan, 0, said.steps
     begun = time.monotonic()
 
-    def tell() -> None:
+    def judge() -> None:
         line: dict[str, Any] = {"name": str(said.out), "step": step, "loss": round(mean, 4)}
         line["seconds"] = round(time.monotonic() - begun)
         line |= {name: reader.judge(exam) for name, exam in exams.items()}
         print(json.dumps(line), flush=True)
 
-    tell()
+    judge()
     while step < steps:
         step += 1
         gone = time.monotonic() - begun
@@ -274,9 +274,9 @@ def train(
             mean = float(whole) if mean != mean else 0.7 * mean + 0.3 * float(whole)
         if step % said.every == 0:
             reader.save(said.out)  # whoever is cut off has this much
-            tell()
+            judge()
     reader.save(said.out)
-    tell()
+    judge()
 
 
 @torch.no_grad()

@@ -442,6 +442,10 @@ def test_where_training_could_change_nothing_it_is_refused(tmp_path: Path) -> No
     folder = kept(tmp_path / "same", same)
     with pytest.raises(RunError, match="could change nothing of what the exam of same missed"):
         jobs.again(folder, FAQ, settings(folder), probe("cpu"))
+    # After an update of kefu that brings another adapter, the same training is worth doing.
+    write_text(folder.file("versions.json"), json.dumps({"warm_sha256": "an older one's"}))
+    made = jobs.again(folder, FAQ, settings(folder), probe("cpu"))
+    assert [c.what for c in made.changes] == ["adapter to read by"]
     folder.file("report.json").unlink()
     with pytest.raises(RunError, match="was not examined yet"):
         jobs.advice_on(folder, Settings())
