@@ -1,8 +1,8 @@
 """A larger base that reads rows of the FAQ with a question, and does nothing else for a bot.
 
-The embedded base's cross-encoder is as good as a model of its size gets; a larger one with an
-adapter of the same corpus tells far more (LOG.md, "A larger base reads the rows"). It stands in the
-cross-encoder's place for a bot on any base, where its owner asks for it.
+It has taught the embedded base's cross-encoder, and tells more still (LOG.md, "A larger base reads
+the rows"). It stands in the cross-encoder's place for a bot on any base, where its owner asks for
+it.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ plain base all the same: only its first values are others. Learning an FAQ by he
 some of what it knew of wordings before, so questions are compared as they are read without it.
 
 Beside it may lie an adapter for a cross-encoder on the same base, which has learned from the same
-corpus what an answer covers; `bench/cross_encoder.py` makes that.
+corpus what an answer covers; `bench/cross_encoder.py` and `bench/distil.py` make that.
 
 Knows nothing of plans: which base has a warm adapter stands in the catalogue of bases.
 """
