@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 import export_runs as tiny
 from kefu import jobs
-from kefu.bot import Bot, begun, reranker
+from kefu.bot import Bot, reranker
 from kefu.bot.cross_encoder import closing, opening
 from kefu.errors import BaseError, RunError
 from kefu.plan import YOURS, make, probe, reader
@@ -55,7 +55,7 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Path
     found = warm._file
     monkeypatch.setattr(warm, "_file", lambda name: file if name == "known-cross" else found(name))
     known = replace(next(b for b in reader.catalogue() if b.cross), cross="known")
-    for room in (reranker, begun):
+    for room in (reranker, reader):
         monkeypatch.setattr(room, "rows_base", lambda name: known)
     change(run, str(large))
     reranker._loaded.cache_clear()
