@@ -101,7 +101,7 @@ def test_a_threshold_that_was_set_without_it_is_worth_nothing(
     write_json(run.calibration_file, kept, Calibration)
     with pytest.raises(RunError, match="another version") as caught:
         Bot.open(run).calibration  # noqa: B018 (read when asked for)
-    assert "train --again shop-1" in caught.value.fix
+    assert "kefu threshold shop-1" in caught.value.fix
 
 
 def test_another_base_of_the_same_size_is_refused(made: tuple[Path, RunFolder, Path]) -> None:
