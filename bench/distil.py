@@ -142,8 +142,11 @@ def prepare(said: argparse.Namespace) -> None:
 # What a step reads.
 
 
-def clusters(data: dict[str, Any], many: int, dice: random.Random) -> Iterator[list[Cluster]]:
-    """Endless steps of so many clusters; each row once as their first before any is again."""
+def clusters(
+    data: dict[str, Any], many: int, dice: random.Random, foreign: int = 0
+) -> Iterator[list[Cluster]]:
+    """Endless steps of so many clusters; each row once as their first before any is again. Each row
+    is asked `foreign` questions of rows that do not lie near it, too."""
     rows, near = data["rows"], data["near"]
     bag: list[int] = []
 
@@ -162,6 +165,9 @@ def clusters(data: dict[str, Any], many: int, dice: random.Random) -> Iterator[l
                 plain, covered, close, beside = rows[row][form]
                 good = [*drawn(plain, GOOD // 2), *drawn(covered, GOOD // 2)]
                 bad = [*drawn(close, BAD // 4), *drawn(beside, BAD - BAD // 4)]
+                for other in drawn(range(len(rows)), foreign):
+                    if other != row and other not in near[row][:WITHIN]:
+                        bad += drawn(rows[other][0][0], 1)
                 marks = [1.0] * len(good) + [0.0] * len(bad)
                 members.append((row * FORMS + form, [*good, *bad], marks))
             lists = []
@@ -291,7 +297,7 @@ def tell(said: argparse.Namespace) -> None:
         teachers.append(Reader(said.base, data, rank, said.limit))
         teachers[-1].put(tensors)
         teachers[-1].merge()
-    feed = clusters(data, said.clusters, random.Random(said.seed))
+    feed = clusters(data, said.clusters, random.Random(said.seed), said.foreign)
     told: list[Told] = []
     while len(told) < said.most and time.monotonic() - STARTED < said.seconds:
         batch = next(feed)
@@ -348,6 +354,7 @@ def main() -> None:
         more.add_argument("--seed", type=int, default=1)
         if verb == "tell":
             more.add_argument("--most", type=int, default=100_000, help="clusters")
+            more.add_argument("--foreign", type=int, default=0, help="questions of far rows a row")
             continue
         more.add_argument("--steps", type=int, default=10_000 if verb == "learn" else 1000)
         more.add_argument("--rate", type=float, default=rate)
