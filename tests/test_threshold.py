@@ -154,7 +154,10 @@ def test_a_run_of_another_version_is_asked_anew_and_not_trained(
         write_json(folder.calibration_file, replace(before, curve=CURVE[1:]), Calibration)
 
     monkeypatch.setattr(thresholds, "settle", settled)
-    assert jobs.set_threshold(run, 0.02).now.threshold > 0.8  # none of the new curve's is so sure
+    told: list[str] = []
+    made = jobs.set_threshold(run, 0.02, say=told.append)
+    assert made.now.threshold > 0.8  # none of the new curve's is so sure
+    assert len(told) == 1 and "held-out questions anew" in told[0]  # it takes a while
 
 
 def test_the_command_tells_what_each_share_would_mean(

@@ -179,7 +179,7 @@ def threshold(
 
     folder = workspace.run(run)
     share = allowed if allowed is not None else workspace.settings().max_false_answers
-    made = jobs.set_threshold(folder, share, reranker)
+    made = jobs.set_threshold(folder, share, reranker, show.aside)
     if json_:
         return emit(dump(made))
     show.threshold(made)

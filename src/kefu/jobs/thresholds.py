@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 
 from ..errors import RunError
@@ -17,7 +18,12 @@ SHOWN = (0.01, 0.02, 0.05, 0.1)
 """Shares of false answers for which the owner is told what would be answered."""
 
 
-def set_threshold(folder: RunFolder, allowed: float, reranks: str | None = None) -> Threshold:
+def set_threshold(
+    folder: RunFolder,
+    allowed: float,
+    reranks: str | None = None,
+    say: Callable[[str], None] = lambda message: None,
+) -> Threshold:
     """Sets the threshold of a finished run by its own held-out questions.
 
     Nothing is loaded where the run has its curve and `reranks` changes nothing. With it the larger
@@ -34,6 +40,7 @@ def set_threshold(folder: RunFolder, allowed: float, reranks: str | None = None)
     found = folder.calibration()
     other = found.weights and found.cross != warm.cross_digest(read_by(made))
     if other or reads.value != plan.reranker.value or not folder.calibration_file.is_file():
+        say("asking the run's held-out questions anew: on a processor it takes minutes")
         _ask_anew(folder, made, allowed)
     found = folder.calibration()
     if not found.curve:
