@@ -81,7 +81,6 @@ def read_untrained(faq: Path, exam: Path) -> Untrained:
 
 
 def untrained(faq: Path, exam: Path) -> None:
-
     read = read_untrained(faq, exam)
     answers, questions = read.answers, read.questions
     kinds = [q["kind"] for q in questions]

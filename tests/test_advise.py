@@ -334,6 +334,7 @@ def kept(folder: Path, found: Evidence) -> RunFolder:
     made.path.mkdir(parents=True)
     made.keep_faq(Faq(found.pairs, ()))
     write_json(made.file("plan.json"), found.plan, Plan)
+    write_json(made.file("versions.json"), {})
     write_json(made.file("report.json"), found.report, Report)
     lines = [json.dumps(dump(e), ensure_ascii=False) for e in found.examples]
     write_text(made.file("examples.jsonl"), "\n".join(lines) + "\n")
@@ -443,7 +444,7 @@ def test_where_training_could_change_nothing_it_is_refused(tmp_path: Path) -> No
     with pytest.raises(RunError, match="could change nothing of what the exam of same missed"):
         jobs.again(folder, FAQ, settings(folder), probe("cpu"))
     # After an update of kefu that brings another adapter, the same training is worth doing.
-    write_text(folder.file("versions.json"), json.dumps({"warm_sha256": "an older one's"}))
+    write_json(folder.file("versions.json"), {"warm_sha256": "an older one's"})
     made = jobs.again(folder, FAQ, settings(folder), probe("cpu"))
     assert [c.what for c in made.changes] == ["adapter to read by"]
     folder.file("report.json").unlink()

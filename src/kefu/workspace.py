@@ -146,6 +146,10 @@ class RunFolder:
         file = self.calibration_file
         return read_json(file, Calibration) if file.is_file() else Calibration()
 
+    def versions(self) -> dict[str, str]:
+        """What it was trained with: libraries, and digests of what was read."""
+        return read_json(self.path / "versions.json", dict[str, str])
+
     def split(self) -> Split:
         return read_json(self.path / "split.json", Split)
 

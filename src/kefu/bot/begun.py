@@ -10,7 +10,7 @@ from __future__ import annotations
 from ..errors import RunError
 from ..plan import read_by
 from ..weights import Warm, warm
-from ..workspace import RunFolder, read_json
+from ..workspace import RunFolder
 
 
 def warm_of(folder: RunFolder) -> Warm | None:
@@ -23,8 +23,7 @@ def warm_of(folder: RunFolder) -> Warm | None:
     name = plan.reads_by
     if not name:
         return None
-    noted = read_json(folder.file("versions.json"), dict[str, str]).get("warm_sha256")
-    if noted not in (None, warm.digest(name)):
+    if warm.another(name, folder.versions().get("warm_sha256")):
         raise RunError(
             f"The run {folder.name} reads by another version of the warm adapter {name} than "
             "this kefu brings.",

@@ -16,7 +16,7 @@ from ..plan import YOURS
 from ..records import Choice, Example, Faq, Machine, Plan
 from ..settings import Settings, parse
 from ..weights import warm
-from ..workspace import RunFolder, read_json
+from ..workspace import RunFolder
 from .advising import evidence_of
 from .preparing import WORDINGS, Prepared, prepare, with_steps, wordings_for
 
@@ -101,7 +101,8 @@ def again(
         changes.append(Change("wordings made by rules", str(one), str(other), because))
     if faq.digest != folder.faq().digest:
         changes.append(Change("FAQ", "as it was", "as it is now", "It was changed since."))
-    if _other_adapter(folder, before):
+    name = before.reads_by
+    if name and warm.another(name, folder.versions().get("warm_sha256")):
         because = "The bot compares questions by it, and a run of another one is not opened."
         changes.append(Change("adapter to read by", "another version", "today's", because))
     if not changes:
@@ -161,13 +162,6 @@ def _changes(before: Plan, after: Plan, found: Advice) -> list[Change]:
                 Change(name.replace("_", " "), f"{one or 'none'}", f"{other or 'none'}", because)
             )
     return made
-
-
-def _other_adapter(folder: RunFolder, plan: Plan) -> bool:
-    """Whether the run reads by another version of the warm adapter than is here."""
-    file = folder.file("versions.json")
-    noted = read_json(file, dict[str, str]).get("warm_sha256") if file.is_file() else None
-    return bool(noted and plan.reads_by and noted != warm.digest(plan.reads_by))
 
 
 def _by_rule(rows: tuple[Example, ...]) -> int:

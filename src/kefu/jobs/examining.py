@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from .. import exam as exams
 from ..records import ExamQuestion, Faq, Mode, Pair, Reply, Report, Verdict, trained_part
 from ..weights import import_libraries, sentence_encoder
-from ..workspace import RunFolder, read_json, write_json, write_text
+from ..workspace import RunFolder, write_json, write_text
 from .edited import renewed, stale_rows
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def evaluate(
         )
     made = report(
         name, verdicts, others, faq_digest=faq.digest, mode=bot.mode, threshold=threshold,
-        versions=read_json(folder.file("versions.json"), dict[str, str]),
+        versions=folder.versions(),
     )  # fmt: skip
     made = replace(made, stale=stale_rows(bot))
     write_json(folder.file("report.json"), made, Report)

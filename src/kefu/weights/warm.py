@@ -37,6 +37,12 @@ def digest(name: str) -> str:
         return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
+def another(name: str, noted: str | None) -> bool:
+    """Whether the digest that a run noted is of another version of the warm adapter `name` than is
+    here. Runs from before such notes have none."""
+    return noted not in (None, digest(name))
+
+
 def tensors(name: str) -> dict[str, Any]:
     """The warm adapter's matrices, by the names in an adapter's file, on the processor."""
     from safetensors.torch import load_file
