@@ -99,6 +99,11 @@ class Reader:
         own = {DIRECTION: self.direction.cpu(), "bias": self.bias.detach().cpu()}
         save_file(made | own, path)
 
+    def compile(self) -> None:
+        """Makes what lies between matrix products one kernel each, a layer's worth at once."""
+        for layer in self.model.get_decoder().layers:
+            layer.compile(dynamic=True)
+
     def read(self, asked: Sequence[tuple[int, Sequence[int]]]) -> torch.Tensor:
         """Numbers of all questions, one after another."""
         ids = [(self.openings[row], [self.closings[q] for q in qs]) for row, qs in asked]

@@ -165,10 +165,30 @@ def test_contrast_draws_the_wordings_of_one_answer_together() -> None:
     owners = [0, 0, 1, 1, -1]
     apart = torch.eye(5, 8)
     drawn = torch.stack([apart[0], apart[0], apart[2], apart[2], apart[4]]) + 0.01 * apart
-    rows = torch.arange(5)
-    assert Bank(drawn, owners).loss(drawn, rows) < Bank(apart, owners).loss(apart, rows)
-    alone = Bank(apart, [0, 1, 2, -1, -1])
+    at, rows = range(5), torch.arange(5)
+    assert Bank(drawn, at, owners).loss(drawn, rows) < Bank(apart, at, owners).loss(apart, rows)
+    alone = Bank(apart, at, [0, 1, 2, -1, -1])
     assert float(alone.loss(apart, rows)) == 0.0  # nothing to draw together
+
+
+def test_a_row_is_compared_with_those_that_were_read_before_it() -> None:
+    import torch
+
+    from kefu.train.contrast import Bank
+
+    torch.manual_seed(0)
+    states, owners = torch.randn(6, 8), [0, 0, 1, 1, 2, -1]
+    bank = Bank(states[[0, 2]], [0, 2], owners)
+    pair = Bank(states[[0, 2]], [0, 1], [0, 1])  # of nothing but what has been read
+    first, third = torch.tensor([1]), torch.tensor([3])
+    near = pair._unit(states[[1]]) @ pair.states.T / 0.05
+    due = float(torch.logsumexp(near, 1) - near[0, 0])
+    assert float(bank.loss(states[first], first)) == pytest.approx(due, abs=1e-5)
+    assert bank.nearest(states).lt(2).all()
+    bank.loss(states[third], third)
+    bank.remember()
+    assert bank.nearest(states[third]).tolist() == [1]
+    assert float(bank.loss(states[[4]], torch.tensor([4]))) == 0.0  # its answer has no other row
 
 
 # --- what is trained ------------------------------------------------------------

@@ -73,10 +73,14 @@ def test_the_look_is_that_of_every_row_alone(session: Any, monkeypatch: pytest.M
     monkeypatch.setattr(Likely, "BEST", BEST)
     likely, bank = look(session)
     assert likely is not None and bank is not None
-    begins = [states_of(session.model, row)[-row.labelled - 1] for row in session.rows]
-    assert torch.allclose(bank.states, Bank(torch.stack(begins), session.owners).states, atol=1e-5)
-    first = {row.labels[-row.labelled :]: row for row in reversed(session.rows)}
-    assert set(likely.tokens.tolist()) == likely_of(session, list(first.values()))
+    numbered = reversed(list(enumerate(session.rows)))
+    first = {row.labels[-row.labelled :]: n for n, row in numbered}
+    at = sorted({0, 1, *first.values()})
+    assert len(at) < len(session.rows)  # the others are left to the steps that read them
+    begins = [states_of(session.model, session.rows[n])[-session.rows[n].labelled - 1] for n in at]
+    due = Bank(torch.stack(begins), at, session.owners)
+    assert torch.allclose(bank.states, due.states, atol=1e-5)
+    assert set(likely.tokens.tolist()) == likely_of(session, [session.rows[n] for n in first.values()])
     assert len(likely.tokens) < session.model.config.vocab_size / 2  # the likeness means something
 
 

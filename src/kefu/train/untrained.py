@@ -1,9 +1,9 @@
-"""What a training takes from the untrained model before its first step, in one pass over the rows.
+"""What a training takes from the untrained model before its first step, in one pass over some rows.
 
-The contrast begins with the state of every row where its answer begins (contrast.py); the likely
-part of the vocabulary is what the base would say at the labels of some rows (loss.py). Both read
-the same prompts, and on a processor this is the longest part of the time before the first step.
-Changes nothing of the model.
+The contrast begins with the state of one row of each answer, where the answer begins (contrast.py);
+the likely part of the vocabulary is what the base would say at the labels of some of them (loss.py).
+On a processor this is the longest part of the time before the first step, so the other rows are
+left to the steps that read them. Changes nothing of the model.
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ WORKERS = 8
 
 
 def look(session: Session, bank: bool = True) -> tuple[Likely | None, Bank | None]:
-    """The likely part of a large vocabulary, where the plan trains on that part, and the bank with
-    the states of all rows, where it wants them contrasted and the caller a `bank`."""
+    """The likely part of a large vocabulary, where the plan trains on that part, and the bank that
+    begins with a row of each answer, where it wants rows contrasted and the caller a `bank`."""
     rows, inner = session.rows, session.model.get_base_model()
     head = frozen_head(inner) if session.plan.softmax.value == "likely" else None
-    asked = _one_an_answer(rows)[:SAMPLE] if head and not head[1] else []
+    ones = _one_an_answer(rows)
+    asked = ones[:SAMPLE] if head and not head[1] else []
     wanted = bank and session.plan.contrast.value and len(rows) > 1
-    contrasted = range(len(rows) if wanted else 0)
+    contrasted = sorted({0, 1, *ones}) if wanted else []
     labelled = {i: _before_labels(rows[i]) for i in asked}
     chosen = sorted({*asked, *contrasted})
     places = [[_opening(rows[i]), *labelled.get(i, ())] for i in chosen]
@@ -45,7 +46,8 @@ def look(session: Session, bank: bool = True) -> tuple[Likely | None, Bank | Non
         likely = Likely(head[0], labels, torch.cat([found[i][1:] for i in asked])[:PLACES])
     if not contrasted:
         return likely, None
-    return likely, Bank(torch.stack([found[i][0] for i in contrasted]).float(), session.owners)
+    begins = torch.stack([found[i][0] for i in contrasted]).float()
+    return likely, Bank(begins, contrasted, session.owners)
 
 
 def _apart(session: Session) -> bool:
