@@ -297,6 +297,8 @@ def tell(said: argparse.Namespace) -> None:
         teachers.append(Reader(said.base, data, rank, said.limit))
         teachers[-1].put(tensors)
         teachers[-1].merge()
+        if said.compile:
+            teachers[-1].compile()
     feed = clusters(data, said.clusters, random.Random(said.seed), said.foreign)
     told: list[Told] = []
     while len(told) < said.most and time.monotonic() - STARTED < said.seconds:
@@ -352,6 +354,7 @@ def main() -> None:
         more.add_argument("--clusters", type=int, default=many)
         more.add_argument("--limit", type=int, default=limit, help="tokens read at once")
         more.add_argument("--seed", type=int, default=1)
+        more.add_argument("--compile", action="store_true", help="by torch, layer by layer")
         if verb == "tell":
             more.add_argument("--most", type=int, default=100_000, help="clusters")
             more.add_argument("--foreign", type=int, default=0, help="questions of far rows a row")
@@ -376,6 +379,8 @@ def main() -> None:
     data = torch.load(said.base / ".." / "data.pt")
     dice = random.Random(said.seed)
     reader = Reader(said.base, data, said.rank, said.limit)
+    if said.compile:
+        reader.compile()
     if said.verb == "teach":
         feed = ([(c, None) for c in step] for step in clusters(data, said.clusters, dice))
         train(reader, data["exams"], said, feed)
