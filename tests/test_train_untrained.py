@@ -55,12 +55,13 @@ def states_of(model: Any, row: Row) -> Any:
 
 
 def likely_of(session: Any, rows: Sequence[Row]) -> set[int]:
+    import torch
+
     head = session.model.get_base_model().get_output_embeddings().weight
     found = {label for row in session.rows for label in row.labels if label >= 0}
-    for row in rows:
-        before = states_of(session.model, row)[-row.labelled - 1 : -1]
-        found |= set((before @ head.T).topk(BEST).indices.flatten().tolist())
-    return found
+    before = [states_of(session.model, row)[-row.labelled - 1 : -1] for row in rows]
+    every_other = torch.cat(before)[::2]
+    return found | set((every_other @ head.T).topk(BEST).indices.flatten().tolist())
 
 
 def test_the_look_is_that_of_every_row_alone(session: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,7 +81,7 @@ def test_the_look_is_that_of_every_row_alone(session: Any, monkeypatch: pytest.M
     begins = [states_of(session.model, session.rows[n])[-session.rows[n].labelled - 1] for n in at]
     due = Bank(torch.stack(begins), at, session.owners)
     assert torch.allclose(bank.states, due.states, atol=1e-5)
-    assert set(likely.tokens.tolist()) == likely_of(session, [session.rows[n] for n in first.values()])
+    assert set(likely.tokens.tolist()) == likely_of(session, [session.rows[n] for n in sorted(first.values())])
     assert len(likely.tokens) < session.model.config.vocab_size / 2  # the likeness means something
 
 

@@ -9,6 +9,7 @@ left to the steps that read them. Changes nothing of the model.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import ceil
 
 import torch
 
@@ -19,7 +20,7 @@ from .loss import Likely
 from .session import Session
 
 SAMPLE, PLACES = 48, 1024
-"""Rows, and labelled places in them, from which the likely vocabulary is taken."""
+"""Rows, and labelled places in them, from which the likely vocabulary is taken, at most."""
 WORKERS = 8
 """Passes at the same time, at most; each holds what a pass needs."""
 
@@ -43,7 +44,9 @@ def look(session: Session, bank: bool = True) -> tuple[Likely | None, Bank | Non
     likely = None
     if head and asked:
         labels = {label for row in rows for label in row.labels if label != IGNORED}
-        likely = Likely(head[0], labels, torch.cat([found[i][1:] for i in asked])[:PLACES])
+        told = torch.cat([found[i][1:] for i in asked])
+        # Neighbours hold much the same tokens likely: apart, as many places tell of more.
+        likely = Likely(head[0], labels, told[:: max(2, ceil(len(told) / PLACES))])
     if not contrasted:
         return likely, None
     begins = torch.stack([found[i][0] for i in contrasted]).float()
