@@ -81,7 +81,9 @@ def test_the_look_is_that_of_every_row_alone(session: Any, monkeypatch: pytest.M
     begins = [states_of(session.model, session.rows[n])[-session.rows[n].labelled - 1] for n in at]
     due = Bank(torch.stack(begins), at, session.owners)
     assert torch.allclose(bank.states, due.states, atol=1e-5)
-    assert set(likely.tokens.tolist()) == likely_of(session, [session.rows[n] for n in sorted(first.values())])
+    assert set(likely.tokens.tolist()) == likely_of(
+        session, [session.rows[n] for n in sorted(first.values())]
+    )
     assert len(likely.tokens) < session.model.config.vocab_size / 2  # the likeness means something
 
 

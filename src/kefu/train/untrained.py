@@ -1,9 +1,9 @@
 """What a training takes from the untrained model before its first step, in one pass over some rows.
 
-The contrast begins with the state of one row of each answer, where the answer begins (contrast.py);
-the likely part of the vocabulary is what the base would say at the labels of some of them (loss.py).
-On a processor this is the longest part of the time before the first step, so the other rows are
-left to the steps that read them. Changes nothing of the model.
+The contrast begins with the state of one row of each answer, where that begins (contrast.py); the
+likely part of the vocabulary is what the base would say at labels of some of them (loss.py). On a
+processor this was the longest part of the time before the first step, so the other rows are left to
+the steps that read them. Changes nothing of the model.
 """
 
 from __future__ import annotations
