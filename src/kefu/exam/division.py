@@ -50,11 +50,10 @@ def split(
     index = Index(faq)
     aside = material_for(faq, "held-out", seed, index)
     size = len(faq.pairs)
-    # A few of them decide where a small share of false answers begins: with 45 it was chance.
     negatives = (
-        *aside.near[: max(45, size // 4)],
-        *aside.out_of_scope[: max(45, size // 8)],
-        *aside.hostile[: max(10, size // 20)],
+        *aside.near[: max(20, size // 4)],
+        *aside.out_of_scope[: max(20, size // 8)],
+        *aside.hostile[: max(5, size // 20)],
     )
     held_out = (
         *(Example(text, p.answer, p.question, kind="reworded") for p, text in sides.held_out),
