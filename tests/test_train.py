@@ -174,14 +174,15 @@ def test_contrast_draws_the_wordings_of_one_answer_together() -> None:
 def test_a_row_is_compared_with_those_that_were_read_before_it() -> None:
     import torch
 
-    from kefu.train.contrast import Bank
+    from kefu.train.contrast import TEMPERATURE, Bank
 
     torch.manual_seed(0)
     states, owners = torch.randn(6, 8), [0, 0, 1, 1, 2, -1]
     bank = Bank(states[[0, 2]], [0, 2], owners)
-    pair = Bank(states[[0, 2]], [0, 1], [0, 1])  # of nothing but what has been read
     first, third = torch.tensor([1]), torch.tensor([3])
-    near = pair._unit(states[[1]]) @ pair.states.T / 0.05
+    apart = states[[1, 0, 2]] - states[[0, 2]].mean(0)  # the first row and all that was read
+    mine, *read = torch.nn.functional.normalize(apart, dim=-1).split([1, 2])
+    near = mine @ read[0].T / TEMPERATURE
     due = float(torch.logsumexp(near, 1) - near[0, 0])
     assert float(bank.loss(states[first], first)) == pytest.approx(due, abs=1e-5)
     assert bank.nearest(states).lt(2).all()
