@@ -1,7 +1,7 @@
 """A larger base learns to read answers, and teaches smaller ones (distillation).
 
     python bench/distil.py prepare FOLDER BASE_FOLDER … [--judge EXAM.json …]
-    python bench/distil.py teach FOLDER/BASE --out ADAPTER [--seconds 500] [--rate 2e-4]
+    python bench/distil.py teach FOLDER/BASE --out ADAPTER [--seconds 500] [--begin ADAPTER]
     python bench/distil.py tell FOLDER/BASE ADAPTER … --out TOLD [--seconds 300] [--seed 1]
     python bench/distil.py learn FOLDER/BASE TOLD … --out ADAPTER [--seconds 800] [--rate 1e-3]
     python bench/distil.py pack ADAPTER BASE_FOLDER OUT
@@ -11,11 +11,11 @@ processor) writes everything that the others need: ids of rows and questions for
 and those of BASE_FOLDER …, and the bases with no other tokens than those, as FOLDER/embedded and
 FOLDER/NAME. `teach` trains a LoRA on a base by the corpus's marks. `tell` keeps what adapters of
 one base say together of a question (their logits' mean), and `learn` trains another base by that,
-and by the corpus's marks with the weight --marks: the embedded one from kefu's own cross-encoder
-on, or any from the adapter --begin. A step reads clusters of four rows that lie near each other: a
-question that one of them answers is asked of all four, too. An exam to judge by is a file of
-`bench/cross_encoder.py candidates`. One JSON line a judgement. `teach`, `tell` and `learn` need
-torch, transformers and safetensors only, and a GPU.
+and by the corpus's marks with the weight --marks. Both go on from the adapter --begin; the embedded
+base learns from kefu's own cross-encoder on where none is named. A step reads clusters of four rows
+that lie near each other: a question that one of them answers is asked of all four, too. An exam to
+judge by is a file of `bench/cross_encoder.py candidates` or of bench/aside.py. One JSON line a
+judgement. `teach`, `tell` and `learn` need torch, transformers and safetensors only, and a GPU.
 """
 
 from __future__ import annotations
@@ -364,8 +364,7 @@ def main() -> None:
         more.add_argument("--rank", type=int, default=16)
         more.add_argument("--marks", type=float, default=0.0)
         more.add_argument("--every", type=int, default=150)
-        if verb == "learn":
-            more.add_argument("--begin", type=Path, help="an adapter of this base to go on from")
+        more.add_argument("--begin", type=Path, help="an adapter of this base to go on from")
     said = parser.parse_args()
     if said.verb in ("prepare", "pack"):
         (prepare if said.verb == "prepare" else pack)(said)
@@ -381,18 +380,18 @@ def main() -> None:
     reader = Reader(said.base, data, said.rank, said.limit)
     if said.compile:
         reader.compile()
-    if said.verb == "teach":
-        feed = ([(c, None) for c in step] for step in clusters(data, said.clusters, dice))
-        train(reader, data["exams"], said, feed)
-        return
     if said.begin:
         from safetensors.torch import load_file
 
         reader.put(load_file(said.begin))
-    elif said.base.name == OWN:
+    elif said.verb == "learn" and said.base.name == OWN:
         reader.put(data["begin"])
-    told = [one for path in said.told for one in torch.load(path)]
-    train(reader, data["exams"], said, replayed(told, said.clusters, dice))
+    if said.verb == "teach":
+        feed = ([(c, None) for c in step] for step in clusters(data, said.clusters, dice))
+        train(reader, data["exams"], said, feed)
+    else:
+        told = [one for path in said.told for one in torch.load(path)]
+        train(reader, data["exams"], said, replayed(told, said.clusters, dice))
 
 
 if __name__ == "__main__":
