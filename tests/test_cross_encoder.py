@@ -109,6 +109,20 @@ def test_a_follow_up_is_read_with_the_question_before_it(monkeypatch: pytest.Mon
     assert len(opening(words, ("問",), "很長" * 500)) == LONGEST
 
 
+def test_how_a_question_is_marked_changes_nothing_of_how_it_is_read() -> None:
+    words = tiny.tokenizer(chat=False)
+    plain = closing(words, "有貨嗎，可以退嗎")
+    for other in (
+        "有貨嗎，可以退嗎？",
+        "有貨嗎,可以退嗎?",
+        "有貨嗎，可以退嗎。。。",
+        "有貨嗎，可以退嗎?!",
+    ):
+        assert closing(words, other) == plain, other
+    assert closing(words, "一箱 1,500 元，10:30 到?") != closing(words, "一箱 1，500 元，10：30 到")
+    assert closing(words, "？") != closing(words, "")
+
+
 TOLD = (
     (
         "團體報名有折扣嗎？", "五人以上同行每人折 200 元，十人以上另送教練一堂課，需同一天繳費。",

@@ -1,9 +1,10 @@
 """What customers ask anywhere, in many wordings, grouped by what they want: a corpus.
 
 The project's own (`data/*.txt`, Apache-2.0), in Traditional Chinese and some English, written
-without sight of any FAQ or exam. From it the adapters that kefu brings for a base have learned that
-very different words can ask for one thing, very similar words for different things, and what an
-answer covers. kefu itself does not read it. One block an intent, blocks parted by an empty line:
+without sight of any FAQ or exam; `aside/*.txt` is of the same kind, and nothing is trained on it.
+From the others the adapters that kefu brings for a base have learned that very different words can
+ask for one thing, very similar words for different things, and what an answer covers. kefu itself
+does not read it. One block an intent, blocks parted by an empty line:
 
 # topic | the intent in a few words
 a wording

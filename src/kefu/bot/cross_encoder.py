@@ -2,7 +2,7 @@
 
 The others compare a question with wordings of questions, where a near-miss (the same thing, another
 detail) lies as near as a rewording does. The cross-encoder reads the row of the FAQ and then the
-question: the base with an adapter that kefu brings beside the warm one. It has learned from 8,087
+question: the base with an adapter that kefu brings beside the warm one. It has learned from 12,177
 answers with what they cover and what they do not (`bench/cross_encoder.py`), and then from what a
 larger base that had learned the same says of them (`bench/distil.py`). LOG.md has what it tells
 apart.
@@ -10,6 +10,7 @@ apart.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,9 +36,18 @@ def opening(tokenizer: Any, wordings: Sequence[str], answer: str) -> list[int]:
     return [tokenizer.bos_token_id, *asked, *told][:LONGEST]
 
 
+HALF = re.compile(r"(?<=[\u3400-\u9fff])[?!,]")
+"""Marks of half the width after a Chinese character, as some keyboards write them."""
+FULL = {"?": "？", "!": "！", ",": "，"}
+ENDS = " 　？?！!。.~～…"
+"""Marks at a question's end are not read: whether an answer covers it does not hang on them, but
+what was learned of it did (LOG.md)."""
+
+
 def closing(tokenizer: Any, question: str) -> list[int]:
     """A question after a row, as token ids."""
-    text = f"\n客人：{question}\n答得了嗎："
+    asked = HALF.sub(lambda mark: FULL[mark[0]], question).rstrip(ENDS) or question
+    text = f"\n客人：{asked}\n答得了嗎："
     ids: list[int] = tokenizer.encode(text, add_special_tokens=False)
     return ids
 
