@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "bench"))
 
-from intents import Intent, dealt, parse
+from intents import Intent, dealt, intents, parse
 
 TWO = """# 保固 | 保固期有多長
 保固期間是多久？
@@ -42,6 +43,11 @@ def test_a_block_is_an_intent_with_its_wordings_and_near_misses() -> None:
     assert first.covered == first.beside == ()
 
 
+def test_a_block_without_an_empty_line_before_it_is_refused_by_its_name() -> None:
+    with pytest.raises(ValueError, match=r"no empty line.*保固卡遺失"):
+        list(parse(TWO.replace("\n\n", "\n")))
+
+
 @pytest.mark.parametrize(
     "block", ["保固期間是多久？\n多久", "# 保固\n多久\n多長", "# 保固 | 期\n多久"]
 )
@@ -61,3 +67,14 @@ def test_siblings_stay_together_and_a_new_topic_moves_nobody() -> None:
     assert not topics[0] & topics[1] and not topics[1] & topics[2] and not topics[0] & topics[2]
     again = dealt([*many, Intent("new", "new", ("a", "b"))], 3)
     assert [[i for i in hand if i.topic != "new"] for hand in again] == hands
+
+
+def test_no_topic_and_no_question_that_lies_aside_is_in_the_corpus() -> None:
+    def lines(of: Iterable[Intent]) -> set[str]:
+        return {t for i in of for t in (*i.wordings, *i.near, *i.covered, *i.beside, i.answer)}
+
+    folder = Path(__file__).parents[1] / "bench" / "intents" / "aside"
+    aside = [i for f in folder.glob("*.txt") for i in parse(f.read_text("utf-8"), f.name)]
+    assert len(aside) > 100 and all(i.answer and i.covered and i.beside for i in aside)
+    assert not {i.topic for i in aside} & {i.topic for i in intents()}
+    assert not lines(aside) & lines(intents())

@@ -64,6 +64,8 @@ def parse(text: str, where: str = "corpus") -> Iterator[Intent]:
         topic, bar, name = lines[0].removeprefix("#").partition("|")
         if not lines[0].startswith("#") or not bar or not topic.strip() or not name.strip():
             raise ValueError(f"{where}: a block must begin with `# topic | intent`: {lines[0]}")
+        if inside := next((line for line in lines[1:] if line[0] == "#"), None):
+            raise ValueError(f"{where}: no empty line stands before a block: {inside}")
         marked = {mark: tuple(x[1:].strip() for x in lines[1:] if x[0] == mark) for mark in "=!+-"}
         wordings = tuple(line for line in lines[1:] if line[0] not in marked)
         if len(wordings) < 2:
