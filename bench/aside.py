@@ -1,6 +1,6 @@
 """An exam of rows that nothing was ever trained on: bench/intents/aside, for bench/distil.py.
 
-    python bench/aside.py OUT.json [--data bench/intents/aside]
+    python bench/aside.py OUT.json
 
 What a reader has learned of the corpus says little, and the exams of ../shared/data are small. So
 some topics of the corpus lie aside. Each row shows its first two wordings and its answer; asked
@@ -16,16 +16,15 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from intents import parse
+from intents import ASIDE, intents
 
 SHOWN = 2
 """Wordings of a row that are not asked."""
 
 
-def exam(folder: Path) -> dict[str, Any]:
+def exam() -> dict[str, Any]:
     """As a file of `bench/cross_encoder.py candidates` is."""
-    files = sorted(folder.glob("*.txt"))
-    every = [i for f in files for i in parse(f.read_text("utf-8"), f.name) if i.answer]
+    every = [i for i in intents(ASIDE) if i.answer]
     topics: dict[str, list[int]] = defaultdict(list)
     for n, intent in enumerate(every):
         topics[intent.topic].append(n)
@@ -43,9 +42,8 @@ def exam(folder: Path) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--data", type=Path, default=Path(__file__).parent / "intents/aside")
     said = parser.parse_args()
-    made = exam(said.data)
+    made = exam()
     said.out.write_text(json.dumps(made, ensure_ascii=False), encoding="utf-8")
     print(f"{len(made['rows'])} rows, {len(made['questions'])} questions")
 

@@ -10,7 +10,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "bench"))
 
-from intents import Intent, dealt, intents, parse
+from intents import ASIDE, Intent, dealt, intents, parse
 
 TWO = """# 保固 | 保固期有多長
 保固期間是多久？
@@ -73,8 +73,7 @@ def test_no_topic_and_no_question_that_lies_aside_is_in_the_corpus() -> None:
     def lines(of: Iterable[Intent]) -> set[str]:
         return {t for i in of for t in (*i.wordings, *i.near, *i.covered, *i.beside, i.answer)}
 
-    folder = Path(__file__).parents[1] / "bench" / "intents" / "aside"
-    aside = [i for f in folder.glob("*.txt") for i in parse(f.read_text("utf-8"), f.name)]
+    aside = intents(ASIDE)
     assert len(aside) > 100 and all(i.answer and i.covered and i.beside for i in aside)
     assert not {i.topic for i in aside} & {i.topic for i in intents()}
     assert not lines(aside) & lines(intents())

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-DATA = Path(__file__).parent / "data"
+DATA, ASIDE = (Path(__file__).parent / name for name in ("data", "aside"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +47,10 @@ class Intent:
 
 
 @cache
-def intents() -> tuple[Intent, ...]:
-    """All intents of the corpus, in the order of their files."""
+def intents(folder: Path = DATA) -> tuple[Intent, ...]:
+    """All intents of the corpus, or of what lies aside, in the order of their files."""
     found: list[Intent] = []
-    for file in sorted(DATA.glob("*.txt")):
+    for file in sorted(folder.glob("*.txt")):
         found += parse(file.read_text(encoding="utf-8"), file.name)
     return tuple(found)
 
