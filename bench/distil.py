@@ -1,21 +1,18 @@
 """A larger base learns to read answers, and teaches smaller ones (distillation).
 
-    python bench/distil.py prepare FOLDER BASE_FOLDER … [--judge EXAM.json …]
     python bench/distil.py teach FOLDER/BASE --out ADAPTER [--seconds 500] [--begin ADAPTER]
     python bench/distil.py tell FOLDER/BASE ADAPTER … --out TOLD [--seconds 300] [--seed 1]
     python bench/distil.py learn FOLDER/BASE TOLD … --out ADAPTER [--seconds 800] [--rate 1e-3]
     python bench/distil.py pack ADAPTER BASE_FOLDER OUT
 
-What `bench/cross_encoder.py` trains the embedded base for, by the same corpus. `prepare` (on a
-processor) writes everything that the others need: ids of rows and questions for the embedded base
-and those of BASE_FOLDER …, and the bases with no other tokens than those, as FOLDER/embedded and
-FOLDER/NAME. `teach` trains a LoRA on a base by the corpus's marks. `tell` keeps what adapters of
-one base say together of a question (their logits' mean), and `learn` trains another base by that,
-and by the corpus's marks with the weight --marks. Both go on from the adapter --begin; the embedded
-base learns from kefu's own cross-encoder on where none is named. A step reads clusters of four rows
-that lie near each other: a question that one of them answers is asked of all four, too. An exam to
-judge by is a file of `bench/cross_encoder.py candidates` or of bench/aside.py. One JSON line a
-judgement. `teach`, `tell` and `learn` need torch, transformers and safetensors only, and a GPU.
+What `bench/cross_encoder.py` trains the embedded base for, by the same corpus. FOLDER is what
+`bench/distil_prepare.py` has written. `teach` trains a LoRA on a base by the corpus's marks. `tell`
+keeps what adapters of one base say together of a question (their logits' mean), and `learn` trains
+another base by that, and by the corpus's marks with the weight --marks. Both go on from the adapter
+--begin; the embedded base learns from kefu's own cross-encoder on where none is named. A step reads
+clusters of four rows that lie near each other: a question that one of them answers is asked of all
+four, too. One JSON line a judgement. `teach`, `tell` and `learn` need torch, transformers and
+safetensors only, and a GPU. `pack` makes of an adapter what kefu ships.
 """
 
 from __future__ import annotations
@@ -34,109 +31,13 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from distil_reader import DIRECTION, Cluster, Reader, Row
-from packing import SCALE
+from distil_reader import DIRECTION, FORMS, OWN, Cluster, Reader, Row
 
-OWN = "embedded"
-"""The name of the embedded base in a prepared folder."""
-FORMS = 4
-"""Each row is shown with so many choices of its wordings; the last in longer text."""
 CLUSTER, WITHIN = 4, 20
 """Rows read beside each other, and from how many nearest the others are drawn."""
 GOOD, BAD = 4, 4
 """Questions of a row that it covers and does not, half and three quarters of them worded freely."""
 STARTED = time.monotonic()
-
-
-# Before: ids for both bases, in a vocabulary of what occurs.
-
-
-class Kept:
-    """Token ids counted anew, in the order in which they come."""
-
-    def __init__(self) -> None:
-        self.numbers: dict[int, int] = {}
-
-    def __call__(self, ids: Sequence[int]) -> list[int]:
-        return [self.numbers.setdefault(i, len(self.numbers)) for i in ids]
-
-
-def prepare(said: argparse.Namespace) -> None:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    import cross_encoder
-    import warm
-    from intents import intents
-    from kefu.weights import load
-    from kefu.weights import warm as shipped
-
-    every = [i for i in intents() if i.answer]
-    dice = random.Random(0)
-    questions: dict[str, int] = {}
-
-    def asked(texts: Sequence[str]) -> list[int]:
-        return [questions.setdefault(t, len(questions)) for t in texts]
-
-    rows, shown = [], []
-    for row in every:
-        forms = []
-        for form in range(FORMS):
-            first, *more = row.wordings
-            known = [first, *dice.sample(more, min(len(more), dice.randint(0, 3)))]
-            plain = [w for w in row.wordings if w not in known]
-            covered, beside, answers = list(row.covered), list(row.beside), [row.answer]
-            if form == FORMS - 1:  # longer text to find something in
-                for other in dice.sample(every, dice.randint(1, 2)):
-                    if other.topic != row.topic:
-                        answers.append(other.answer)
-                        covered += other.covered[:1]
-                        beside += other.beside[:1]
-                dice.shuffle(answers)
-            shown.append((known, "".join(answers)))
-            forms.append([asked(s) for s in (plain, covered, row.near, beside)])
-        rows.append(forms)
-    exams = {}
-    for path in said.judge:
-        exam = json.loads(path.read_text("utf-8"))
-        at = len(shown)
-        shown += [(r["wordings"][:2], r["answer"]) for r in exam["rows"]]
-        found = [
-            (asked([q["question"]])[0], q["kind"], q["truth"], q["rows"]) for q in exam["questions"]
-        ]
-        exams[path.stem] = {"at": at, "questions": found}
-    said.seed, said.rank, said.dropout, said.layers, said.targets = 1, 16, 0.0, 0, None
-    said.base = warm.BASE
-    reader = cross_encoder.Reader(said)
-    shipped.start(reader.model, warm.BASE)
-    data = {"rows": rows, "near": cross_encoder.neighbours(reader, every), "exams": exams}
-
-    def bases() -> Iterator[tuple[str, Any, Any]]:
-        yield OWN, load(warm.BASE, precision="bf16", device="cpu").model, reader.tokenizer
-        for base in said.bases:
-            model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16)
-            yield base.name, model, AutoTokenizer.from_pretrained(base)
-
-    for name, model, tokenizer in bases():
-        kept = Kept()
-        data[name] = {
-            "openings": [kept(cross_encoder.opening(tokenizer, *s)) for s in shown],
-            "closings": [kept(cross_encoder.closing(tokenizer, q)) for q in questions],
-        }
-        head = model.get_output_embeddings().weight.float()
-        yes, no = (tokenizer.encode(w, add_special_tokens=False)[-1] for w in ("是", "否"))
-        data[name][DIRECTION] = functional.normalize(head[yes] - head[no], dim=0) * SCALE
-        order = list(kept.numbers)
-        (said.folder / name).mkdir(parents=True, exist_ok=True)
-        torch.save(torch.tensor(order), said.folder / name / "tokens.pt")
-        short = nn.Embedding.from_pretrained(model.get_input_embeddings().weight[order].clone())
-        model.resize_token_embeddings(len(order))
-        model.get_input_embeddings().weight.data.copy_(short.weight)
-        model.config.pad_token_id = model.config.bos_token_id = model.config.eos_token_id = 0
-        model.save_pretrained(said.folder / name)
-        print(name, len(order), "tokens")
-    begin = shipped.tensors(shipped.cross(warm.BASE))
-    data["begin"] = {**begin, DIRECTION: shipped.direction(warm.BASE)}
-    torch.save(data, said.folder / "data.pt")
 
 
 # What a step reads.
@@ -336,10 +237,6 @@ def pack(said: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True)
-    first = verbs.add_parser("prepare")
-    first.add_argument("folder", type=Path)
-    first.add_argument("bases", type=Path, nargs="+")
-    first.add_argument("--judge", type=Path, nargs="*", default=[])
     last = verbs.add_parser("pack")
     for name in ("adapter", "base", "out"):
         last.add_argument(name, type=Path)
@@ -364,10 +261,11 @@ def main() -> None:
         more.add_argument("--rank", type=int, default=16)
         more.add_argument("--marks", type=float, default=0.0)
         more.add_argument("--every", type=int, default=150)
+        more.add_argument("--attention", default="sdpa", choices=("sdpa", "plain"))
         more.add_argument("--begin", type=Path, help="an adapter of this base to go on from")
     said = parser.parse_args()
-    if said.verb in ("prepare", "pack"):
-        (prepare if said.verb == "prepare" else pack)(said)
+    if said.verb == "pack":
+        pack(said)
         return
     torch.manual_seed(0)
     # With these masks cuDNN's attention gave gradients that are no numbers after some steps.
@@ -377,7 +275,7 @@ def main() -> None:
         return
     data = torch.load(said.base / ".." / "data.pt")
     dice = random.Random(said.seed)
-    reader = Reader(said.base, data, said.rank, said.limit)
+    reader = Reader(said.base, data, said.rank, said.limit, said.attention)
     if said.compile:
         reader.compile()
     if said.begin:

@@ -1,6 +1,6 @@
 """A base with a LoRA that reads rows of an FAQ and questions after them, by torch alone.
 
-bench/distil.py trains it. Its base is a folder that `prepare` of that bench has written, so that
+bench/distil.py trains it. Its base is a folder that bench/distil_prepare.py has written, so that
 neither kefu nor a tokenizer is needed where it is trained.
 """
 
@@ -16,6 +16,10 @@ from torch import nn
 
 import packing
 
+OWN = "embedded"
+"""The name of the embedded base in a prepared folder."""
+FORMS = 4
+"""Each row is shown with so many choices of its wordings; the last in longer text."""
 DIRECTION = "direction"
 """Of an adapter's file, the vector that states are multiplied by."""
 
@@ -46,8 +50,10 @@ Cluster = tuple[list[Row], list[list[tuple[int, int]]]]
 class Reader:
     """Reads (opening, questions) and gives one number a question, in float32."""
 
-    def __init__(self, folder: Path, data: dict[str, Any], rank: int, limit: int) -> None:
-        from transformers import AutoModelForCausalLM
+    def __init__(
+        self, folder: Path, data: dict[str, Any], rank: int, limit: int, attention: str = "sdpa"
+    ) -> None:
+        from transformers import AttentionInterface, AutoModelForCausalLM
 
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         ids = data[folder.resolve().name]
@@ -55,7 +61,10 @@ class Reader:
         self.direction = ids[DIRECTION].to(self.device)
         self.bias = torch.zeros((), device=self.device, requires_grad=True)
         self.limit = limit
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
+        AttentionInterface.register("plain", packing.plain)
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=torch.bfloat16, attn_implementation=attention
+        )
         self.model = model.to(self.device).requires_grad_(False)
         for name, layer in list(self.model.get_decoder().named_modules()):
             if isinstance(layer, nn.Linear):
