@@ -25,8 +25,8 @@ def plain(
     scaling: float,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attention by two matrix products, for transformers' AttentionInterface: torch's own kernels
-    for masks like these take twice the time of all else at the embedded base's heads of 256."""
+    """Attention by two matrix products, for transformers' AttentionInterface. With torch's kernel
+    for masks a step of the embedded base took 0.19 s on an H200, with this 0.16."""
     batch, heads, long, wide = query.shape
     groups = key.shape[1]
     flat = query.reshape(batch * groups, heads // groups * long, wide)

@@ -2,7 +2,7 @@
 
 The others compare a question with wordings of questions, where a near-miss (the same thing, another
 detail) lies as near as a rewording does. The cross-encoder reads the row of the FAQ and then the
-question: the base with an adapter that kefu brings beside the warm one. It has learned from 12,222
+question: the base with an adapter that kefu brings beside the warm one. It has learned from 15,591
 answers with what they cover and what they do not (`bench/cross_encoder.py`), and then from what a
 larger base that had learned the same says of them (`bench/distil.py`). LOG.md has what it tells
 apart.
