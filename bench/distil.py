@@ -261,7 +261,6 @@ def main() -> None:
         more.add_argument("--rank", type=int, default=16)
         more.add_argument("--marks", type=float, default=0.0)
         more.add_argument("--every", type=int, default=150)
-        more.add_argument("--attention", default="sdpa", choices=("sdpa", "plain"))
         more.add_argument("--begin", type=Path, help="an adapter of this base to go on from")
     said = parser.parse_args()
     if said.verb == "pack":
@@ -275,7 +274,7 @@ def main() -> None:
         return
     data = torch.load(said.base / ".." / "data.pt")
     dice = random.Random(said.seed)
-    reader = Reader(said.base, data, said.rank, said.limit, said.attention)
+    reader = Reader(said.base, data, said.rank, said.limit)
     if said.compile:
         reader.compile()
     if said.begin:

@@ -26,14 +26,15 @@ import cross_encoder
 import warm
 from distil_reader import DIRECTION, FORMS, OWN
 from intents import intents
-from kefu.reword import chinese
-from kefu.reword.checks import is_chinese
+from kefu.records import Faq, Origin, Pair
+from kefu.reword import reword
 from kefu.weights import load
 from kefu.weights import warm as shipped
 from packing import SCALE
 
 DRESSED = 0.2
-MANNERS = frozenset(chinese.FAMILIES) - {"scene", "frame", "keyword", "punctuation"}
+"""The share of questions that are given to the rules; of some they make nothing."""
+MANNERS = ("register", "word", "mixing", "opening", "closing", "particle", "typing", "script")
 """Families of rules: the others say less or more than was asked, or change marks that no reader
 is shown."""
 
@@ -49,13 +50,14 @@ class Kept:
 
 
 def dressed(text: str, dice: random.Random) -> str:
-    """The question as another would type it, once in DRESSED times: with a greeting, thanks, a
-    particle, a slip of the keyboard, a word of the other register, in Simplified characters. By the
-    training side's rules of `kefu reword`, of those that leave what is asked as it is."""
-    if dice.random() >= DRESSED or not is_chinese(text):
+    """The question, now and then as another would type it: with a greeting, thanks, a particle, a
+    slip of the keyboard, a word of the other register, in Simplified characters. By those rules of
+    `kefu reword` that leave what is asked as it is."""
+    if dice.random() >= DRESSED:
         return text
-    draft = chinese.wording(text, 0, dice, MANNERS, "train", None, set())
-    return draft.text if draft else text
+    alone = Faq((Pair(text, "", Origin("corpus", 1)),), ())
+    made = reword(alone, per_pair=1, seed=dice.getrandbits(32), families=MANNERS)
+    return made[0].wording if made else text
 
 
 def prepare(said: argparse.Namespace) -> None:

@@ -50,20 +50,22 @@ Cluster = tuple[list[Row], list[list[tuple[int, int]]]]
 class Reader:
     """Reads (opening, questions) and gives one number a question, in float32."""
 
-    def __init__(
-        self, folder: Path, data: dict[str, Any], rank: int, limit: int, attention: str = "sdpa"
-    ) -> None:
+    def __init__(self, folder: Path, data: dict[str, Any], rank: int, limit: int) -> None:
         from transformers import AttentionInterface, AutoModelForCausalLM
 
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        ids = data[folder.resolve().name]
+        name = folder.resolve().name
+        ids = data[name]
         self.openings, self.closings = ids["openings"], ids["closings"]
         self.direction = ids[DIRECTION].to(self.device)
         self.bias = torch.zeros((), device=self.device, requires_grad=True)
         self.limit = limit
         AttentionInterface.register("plain", packing.plain)
+        # Measured with the embedded base only; a larger one's scores take memory that it needs.
         model = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=torch.bfloat16, attn_implementation=attention
+            folder,
+            dtype=torch.bfloat16,
+            attn_implementation="plain" if name == OWN else "sdpa",
         )
         self.model = model.to(self.device).requires_grad_(False)
         for name, layer in list(self.model.get_decoder().named_modules()):
