@@ -1,19 +1,17 @@
 """What a bot's witnesses say of other shops' customers: how sure is sure enough?
 
-    python bench/confidence.py make OUT [--faqs 12]
+    python bench/confidence.py make OUT [--faqs 6]
     python bench/confidence.py train OUT [--jobs 6] [--steps N]
     python bench/confidence.py gather OUT [--jobs 6]
     python bench/confidence.py dump RUN_FOLDER EXAM.jsonl OUT.pt
     python bench/confidence.py tell OUT [--allowed 0.02 0.05]
 
-`make` writes pseudo-FAQs of topics that `bench/cross_encoder.py` without --all keeps aside, four
-wordings a row, and what is asked of each: other wordings and questions that the answer covers
+`make` writes pseudo-FAQs of what lies aside in the corpus, so that no reader has learned them, up to
+four wordings a row, and what is asked of each: other wordings and questions that the answer covers
 (reworded), questions beside it (near-misses, only of rows that have no sibling of the same topic in
 the FAQ, which might answer them) and questions of other topics (out of scope). `train` trains a run
 on each, as `kefu train` does. `gather` puts the questions, and the run's own held-out ones, to the
-run and keeps what each witness says. Have it read by a cross-encoder that has not learned these
-topics: with PYTHONPATH at a copy of `src` whose `weights/data/gemma-3-270m-cross.safetensors` is
-that adapter. `dump` does the same for any run and exam. `tell` reads what lies in OUT and says how
+run and keeps what each witness says. `dump` does the same for any run and exam. `tell` reads what lies in OUT and says how
 many of the questions a threshold for --allowed lets through that was set by the run's own held-out
 questions (as kefu does) or by the other pseudo-FAQs' customers: is what an owner is promised true
 when people ask, and what would it cost to make it so? `false` is the share of what is answered,
@@ -35,7 +33,7 @@ from typing import Any
 import torch
 
 import warm
-from intents import Intent, dealt, intents
+from intents import ASIDE, Intent, intents
 from kefu.bot.calibration import Calibration, Seen, fit
 from kefu.bot.weighing import Told, Weigher
 from thresholds import false_share
@@ -53,7 +51,7 @@ def faqs(many: int) -> list[tuple[list[Intent], set[int]]]:
     """(rows, those that have no sibling) of each; about half of the rows without."""
     dice = random.Random(5)
     topics: dict[str, list[Intent]] = {}
-    for intent in dealt([i for i in intents() if i.answer], warm.PARTS)[warm.ASIDE]:
+    for intent in intents(ASIDE):
         topics.setdefault(intent.topic, []).append(intent)
     bag = sorted(topics)
     dice.shuffle(bag)
@@ -220,7 +218,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=("make", "train", "gather", "tell"))
     parser.add_argument("out", type=Path)
-    parser.add_argument("--faqs", type=int, default=12)
+    parser.add_argument("--faqs", type=int, default=6)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--steps", type=int)
     parser.add_argument("--allowed", type=float, nargs="+", default=[0.02, 0.05])
