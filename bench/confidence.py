@@ -6,16 +6,18 @@
     python bench/confidence.py dump RUN_FOLDER EXAM.jsonl OUT.pt
     python bench/confidence.py tell OUT [--allowed 0.02 0.05]
 
-`make` writes pseudo-FAQs of what lies aside in the corpus, so that no reader has learned them, up to
-four wordings a row, and what is asked of each: other wordings and questions that the answer covers
-(reworded), questions beside it (near-misses, only of rows that have no sibling of the same topic in
-the FAQ, which might answer them) and questions of other topics (out of scope). `train` trains a run
-on each, as `kefu train` does. `gather` puts the questions, and the run's own held-out ones, to the
-run and keeps what each witness says. `dump` does the same for any run and exam. `tell` reads what lies in OUT and says how
-many of the questions a threshold for --allowed lets through that was set by the run's own held-out
-questions (as kefu does) or by the other pseudo-FAQs' customers: is what an owner is promised true
-when people ask, and what would it cost to make it so? `false` is the share of what is answered,
-where three in four questions have an answer and the others are near-misses and out of scope.
+`make` writes pseudo-FAQs of what lies aside in the corpus, so that no reader has learned them: up
+to four wordings a row, and what is asked of each: other wordings and questions that the answer
+covers (reworded), questions beside it (near-misses, only of rows that have no sibling of the same
+topic in the FAQ, which might answer them) and questions of other topics (out of scope; an answer
+may cover one of these all the same: "any discount for students?"). `train` trains a run on each, as
+`kefu train` does. `gather` puts the questions, and the run's own held-out ones, to the run and
+keeps what each witness says. `dump` does the same for any run and exam. `tell` reads what lies in
+OUT and says how many of the questions a threshold for --allowed lets through that was set by the
+run's own held-out questions (as kefu does) or by the other pseudo-FAQs' customers: is what an owner
+is promised true when people ask, and what would it cost to make it so? `false` is the share of what
+is answered, where three in four questions have an answer and the others are near-misses and out of
+scope.
 """
 
 from __future__ import annotations
@@ -159,8 +161,9 @@ def read(path: Path) -> list[Put]:
     found = []
     for _, kind, truth, evidence, states in torch.load(path):
         told = Told(evidence.float(), states.float(), 0)
-        total = torch.softmax(weights @ told.evidence, 0)
-        best = int(total[:-1].argmax())
+        total = weights @ told.evidence
+        best = int(Weigher.choosing(weigher, told, total)[:-1].argmax())
+        total = torch.softmax(total, 0)
         features = Weigher.features(weigher, told, total, best)
         found.append(Put(kind, Seen(features, best == truth, truth >= 0)))
     return found

@@ -18,7 +18,7 @@ from kefu.bot import Bot, reranker
 from kefu.bot.cross_encoder import closing, opening
 from kefu.errors import BaseError, RunError
 from kefu.plan import YOURS, make, probe, reader
-from kefu.records import Calibration, Choice, Faq, Origin, Pair
+from kefu.records import WEIGHED, Calibration, Choice, Faq, Origin, Pair
 from kefu.settings import Settings
 from kefu.weights import embedded, warm
 from kefu.workspace import RunFolder, Workspace, write_json, write_text
@@ -97,7 +97,8 @@ def test_a_threshold_that_was_set_without_it_is_worth_nothing(
     made: tuple[Path, RunFolder, Path],
 ) -> None:
     run = made[1]
-    kept = Calibration(weights=(1.0,), witnesses=Bot.open(run).weights, cross="other")
+    weights = Bot.open(run).weights
+    kept = Calibration(weights=(1.0,), witnesses=weights, cross="other", weighed=WEIGHED)
     write_json(run.calibration_file, kept, Calibration)
     with pytest.raises(RunError, match="another version") as caught:
         Bot.open(run).calibration  # noqa: B018 (read when asked for)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,7 @@ import export_runs as tiny
 from kefu.bot.cross_encoder import LONGEST, CrossEncoder, closing, opening
 from kefu.bot.engine import Engine
 from kefu.bot.prefixes import Prefixes
+from kefu.bot.weighing import Told, Weigher
 from kefu.records import Origin, Pair
 from kefu.weights import last_states, warm
 
@@ -107,6 +109,29 @@ def test_a_follow_up_is_read_with_the_question_before_it(monkeypatch: pytest.Mon
         opening(words, (rows[n].question,), rows[n].answer) for n in (2, 0, 1)
     ]
     assert len(opening(words, ("問",), "很長" * 500)) == LONGEST
+
+
+class Heard(Weigher):
+    """Weighs what a test says that the witnesses say."""
+
+    told: Told
+
+    def witnesses(self, asked: Any, prompts: Any) -> Iterator[Told]:
+        return iter([self.told])
+
+
+def test_who_reads_the_answers_decides_which_is_meant_and_not_alone_how_sure_that_is() -> None:
+    parts: tuple[Any, ...] = (None,) * 6
+    cross: Any = Flat()
+    without, read = Heard(*parts, [0, 1], 2), Heard(*parts, [0, 1], 2, cross)
+    shares = torch.tensor([0.88, 0.1, 0.02]).log()  # of two answers and the hand-over
+    even = torch.zeros(3)
+    evidence = torch.stack([even, shares, even, even, torch.tensor([-1.0, 1.0, 0.0])])
+    without.told, read.told = (Told(e, even, 0) for e in (evidence[:-1], evidence))
+    (first,), (second,) = (w.weigh([("幾天到", ())], [[1]]) for w in (without, read))
+    assert (first.best, second.best) == (0, 1)
+    assert second.likely == (1, 0)
+    assert second.share < 0.5  # all others speak for the first
 
 
 def test_how_a_question_is_marked_changes_nothing_of_how_it_is_read() -> None:

@@ -19,7 +19,7 @@ from kefu.bot.weighing import WITNESSES
 from kefu.cli import cli
 from kefu.errors import BaseError, GateError, RunError
 from kefu.jobs import thresholds
-from kefu.records import Calibration, Candidate, Report, Tally
+from kefu.records import WEIGHED, Calibration, Candidate, Report, Tally
 from kefu.weights import warm
 from kefu.workspace import RunFolder, Workspace, read_json, write_json
 
@@ -31,7 +31,9 @@ CURVE = ((0.9, 0.4, 0.01), (0.8, 0.6, 0.03), (0.6, 0.8, 0.04), (0.2, 1.0, 0.2))
 def run(tmp_path: Path) -> Iterator[RunFolder]:
     """A run that was examined at 2 % allowed."""
     found = tiny.run(tmp_path / "runs" / "shop", tiny.base(tmp_path / "base", "qwen2"))
-    kept = Calibration((1.0,), (0.0,), (1.0,), threshold=0.9, curve=CURVE, asked=50)
+    kept = Calibration(
+        (1.0,), (0.0,), (1.0,), threshold=0.9, curve=CURVE, asked=50, weighed=WEIGHED
+    )
     write_json(found.calibration_file, kept, Calibration)
     tally = Tally("known", 1, 1, 0, 0, 0, 0, 0)
     report = Report(
@@ -78,7 +80,8 @@ def test_a_run_that_never_got_its_curve_gets_it_or_is_refused(
         jobs.set_threshold(run, 0.05)
 
     def settled(folder: RunFolder, allowed: float) -> None:
-        write_json(folder.calibration_file, Calibration((2.0,), curve=CURVE), Calibration)
+        found = Calibration((2.0,), curve=CURVE, weighed=WEIGHED)
+        write_json(folder.calibration_file, found, Calibration)
 
     monkeypatch.setattr(thresholds, "settle", settled)
     assert jobs.set_threshold(run, 0.05).now.threshold == 0.6
@@ -124,7 +127,7 @@ def test_a_larger_base_that_reads_rows_is_kept_with_the_run(
     def settled(folder: RunFolder, allowed: float) -> None:
         assert not folder.calibration_file.exists()  # the old threshold is of other evidence
         curve = ((0.7, 0.9, 0.02), (0.1, 1.0, 0.1))
-        found = Calibration((2.0,), curve=curve, cross=adapter)
+        found = Calibration((2.0,), curve=curve, cross=adapter, weighed=WEIGHED)
         write_json(folder.calibration_file, found, Calibration)
 
     run.file("exam").mkdir()
@@ -139,14 +142,21 @@ def test_a_larger_base_that_reads_rows_is_kept_with_the_run(
     assert jobs.set_threshold(run, 0.1, name).now.threshold == 0.1  # nothing is asked again
 
 
+@pytest.mark.parametrize(
+    ("other", "how"),
+    [
+        ({"cross": "older"}, "read rows by another adapter"),
+        ({"weighed": WEIGHED - 1}, "weighed the evidence otherwise"),
+    ],
+)
 def test_a_run_of_another_version_is_asked_anew_and_not_trained(
-    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch, other: dict[str, Any], how: str
 ) -> None:
-    """As after an update of kefu that reads rows by another adapter."""
+    """As after an update of kefu that reads rows by another adapter, or weighs otherwise."""
     before = read_json(run.calibration_file, Calibration)
-    older = replace(before, witnesses=WITNESSES, cross="older")
+    older = replace(before, witnesses=WITNESSES, **other)
     write_json(run.calibration_file, older, Calibration)
-    with pytest.raises(RunError, match="read rows by another adapter") as caught:
+    with pytest.raises(RunError, match=how) as caught:
         Bot.open(run)
     assert "kefu threshold shop" in caught.value.fix
 

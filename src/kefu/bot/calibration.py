@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..errors import RunError
-from ..records import Calibration, Example, threshold
+from ..records import WEIGHED, Calibration, Example, threshold
 from ..workspace import RunFolder, write_json
 from .begun import cross_of
 from .weighing import WITNESSES
@@ -47,17 +47,21 @@ def load(folder: RunFolder, witnesses: tuple[float, ...] = WITNESSES) -> Calibra
     Raises RunError where another version of kefu made it, which weighed the evidence otherwise.
     """
     path, found = folder.calibration_file, folder.calibration()
-    if found.weights and found.witnesses != witnesses:
+    if not found.weights:
+        return found
+    older = f"The threshold in {path} was set by another version of kefu"
+    if found.weighed != WEIGHED or found.cross != cross_of(folder):
+        how = "weighed the evidence otherwise"
+        if found.cross != cross_of(folder):
+            how = "read rows by another adapter"
         raise RunError(
-            f"The threshold in {path} was set by another version of kefu, "
-            "which weighed the evidence otherwise.",
-            f"Train anew: `kefu train --again {folder.name}`.",
-        )
-    if found.weights and found.cross != cross_of(folder):
-        raise RunError(
-            f"The threshold in {path} was set by another version of kefu, "
-            "which read rows by another adapter.",
+            f"{older}, which {how}.",
             f"Set it anew, without training: `kefu threshold {folder.name}`.",
+        )
+    if found.witnesses != witnesses:  # such as those of an open book
+        raise RunError(
+            f"{older}, which weighed the evidence otherwise.",
+            f"Train anew: `kefu train --again {folder.name}`.",
         )
     return found
 
@@ -109,6 +113,7 @@ def fit(seen: Sequence[Seen], allowed: float) -> Calibration:
         asked=len(right),
         curve=tuple(curve),
         witnesses=WITNESSES,
+        weighed=WEIGHED,
     )
 
 

@@ -18,7 +18,7 @@ from ..workspace import RunFolder
 from .begun import cross_of
 from .beside import Beside, beside
 from .book import Book, Reader
-from .cross_encoder import CrossEncoder
+from .cross_encoder import READ_SLOWLY, CrossEncoder
 from .generate import MOST
 from .memory import Memory
 from .reranker import reranker
@@ -82,7 +82,7 @@ def cross(bot: Bot, pairs: Sequence[Pair], other: Beside | None) -> CrossEncoder
     first = {pair.answer: pair for pair in reversed(pairs)}
     rows = [first[text] for text in bot.answers]
     if large is not None:
-        return CrossEncoder(large.tokenizer, large.adapter, rows, large)
+        return CrossEncoder(large.tokenizer, large.adapter, rows, large, most=READ_SLOWLY)
     words = other.tokenizer if other else bot.prompt.tokenizer
     return CrossEncoder(words, name, rows, bot.engine)
 

@@ -19,7 +19,7 @@ import torch
 from ..recall import Index
 from ..records import Turn
 from .choose import Chosen, choose
-from .cross_encoder import READ, CrossEncoder
+from .cross_encoder import CrossEncoder
 from .engine import Model
 from .memory import SHARPNESS, Memory
 from .trie import Node
@@ -29,8 +29,10 @@ TRIE, STATES, ANSWERS, LETTERS = 0.1, 1.0, 0.75, 12.0
 Asked = tuple[str, Sequence[Turn]]
 """A question with the turns before it."""
 WITNESSES = (TRIE, STATES, ANSWERS, LETTERS)
-CROSS = 1.0
-"""Of the cross-encoder, whose number is a logarithm of odds as it comes."""
+CROSS, CHOICE = 1.0, 3.0
+"""Of the cross-encoder, whose number is a logarithm of odds as it comes: in how sure the bot is,
+and in which answer is best. It knows best which answer is meant; but what the others speak against
+is more often wrong than it says (LOG.md has both)."""
 LEAST = 1e-4
 """The smallest share that a witness gives an answer: none can veto alone."""
 TOP = 2
@@ -165,7 +167,7 @@ class Weigher:
     ) -> list[torch.Tensor]:
         """The evidence with what the cross-encoder says of the answers that are likeliest by it."""
         weights = torch.tensor(self.weights[:-1])
-        likely = [(weights @ e)[:-1].topk(min(READ, self.answers)).indices for e in found]
+        likely = [(weights @ e)[:-1].topk(min(cross.most, self.answers)).indices for e in found]
         told = cross.read([(q, h, few.tolist()) for (q, h), few in zip(asked, likely, strict=True)])
         whole = []
         for evidence, few, logits in zip(found, likely, told, strict=True):
@@ -211,17 +213,18 @@ class Weigher:
             yield torch.stack([shares.log(), told, letters]), _sized(own, size)
 
     def _one(self, told: Told) -> Weighed:
-        total = torch.softmax(torch.tensor(self.weights) @ told.evidence, 0)
-        ranked = total[:-1].sort(descending=True)
-        best = int(ranked.indices[0])
-        likely = tuple(
-            int(number)
-            for share, number in zip(ranked.values[:OFFERED], ranked.indices[:OFFERED], strict=True)
-            if float(share) >= LEAST_OFFERED
-        )
-        share, away = float(ranked.values[0]), float(total[-1])
+        total = torch.tensor(self.weights) @ told.evidence
+        ranked = self.choosing(told, total)[:-1].argsort(descending=True).tolist()
+        total = torch.softmax(total, 0)
+        best = ranked[0]
+        likely = tuple(n for n in ranked[:OFFERED] if float(total[n]) >= LEAST_OFFERED)
+        share, away = float(total[best]), float(total[-1])
         features = self.features(told, total, best)
         return Weighed(best, share, away, features, told.asked, likely, told.read)
+
+    def choosing(self, told: Told, total: torch.Tensor) -> torch.Tensor:
+        """By what the best answer is chosen (answers + 1); `total` is the weighed sum."""
+        return total if self.cross is None else total + (CHOICE - CROSS) * told.evidence[-1]
 
     def features(self, told: Told, total: torch.Tensor, best: int) -> tuple[float, ...]:
         """What the calibration looks at, see FEATURES and READ_FEATURES; `total` has the share

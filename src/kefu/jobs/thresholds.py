@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from ..errors import RunError
 from ..plan import read_by, reranker
-from ..records import Calibration, Plan, Threshold
+from ..records import WEIGHED, Calibration, Plan, Threshold
 from ..weights import warm
 from ..workspace import RunFolder, write_json, write_text
 from .training import settle
@@ -28,7 +28,7 @@ def set_threshold(
 
     Nothing is loaded where the run has its curve and `reranks` changes nothing. With it the larger
     base of that name or folder reads rows from now on, `none` for no such base. Then, and where the
-    run never got its curve or got it with another version of the adapter that reads rows, the
+    run never got its curve or got it by another version of kefu that read or weighed otherwise, the
     held-out questions are asked; what fails leaves the run as it was.
 
     Raises RunError where the run has no curve, BaseError for a base that cannot read rows.
@@ -38,7 +38,8 @@ def set_threshold(
     reads = reranker(reranks) if reranks is not None else plan.reranker
     made = replace(plan, reranker=reads)
     found = folder.calibration()
-    other = found.weights and found.cross != warm.cross_digest(read_by(made))
+    read_otherwise = found.cross != warm.cross_digest(read_by(made))
+    other = found.weights and (read_otherwise or found.weighed != WEIGHED)
     if other or reads.value != plan.reranker.value or not folder.calibration_file.is_file():
         say("asking the run's held-out questions anew: on a processor it takes minutes")
         _ask_anew(folder, made, allowed)

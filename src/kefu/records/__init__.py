@@ -16,7 +16,7 @@ from .answers import (
     Verdict,
     as_dict,
 )
-from .calibration import Allowed, Calibration, Threshold, threshold
+from .calibration import WEIGHED, Allowed, Calibration, Threshold, threshold
 from .faq import (
     KINDS,
     MODES,
@@ -53,6 +53,7 @@ from .plan import (
 __all__ = [
     "KINDS",
     "MODES",
+    "WEIGHED",
     "Allowed",
     "Book",
     "Calibration",

@@ -6,6 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+WEIGHED = 2
+"""Raised by one whenever bots begin to weigh what they know otherwise than before: a threshold that
+was set with another number promises nothing any more, and is set anew without training."""
+
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
@@ -37,6 +41,8 @@ class Calibration:
     """How the evidence was weighed: a threshold is worth nothing for evidence weighed otherwise."""
     cross: str = ""
     """SHA-256 of the cross-encoder's adapter, where one is among the witnesses."""
+    weighed: int = 1
+    """WEIGHED of the kefu that set it; the first ones did not write it."""
 
     def confidence(self, features: Sequence[float]) -> float:
         """The probability, 0 to 1, that the best answer is right."""
