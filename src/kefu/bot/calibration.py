@@ -50,10 +50,9 @@ def load(folder: RunFolder, witnesses: tuple[float, ...] = WITNESSES) -> Calibra
     if not found.weights:
         return found
     older = f"The threshold in {path} was set by another version of kefu"
-    if found.weighed != WEIGHED or found.cross != cross_of(folder):
-        how = "weighed the evidence otherwise"
-        if found.cross != cross_of(folder):
-            how = "read rows by another adapter"
+    read_otherwise = found.cross != cross_of(folder)
+    if read_otherwise or found.weighed != WEIGHED:
+        how = "read rows by another adapter" if read_otherwise else "weighed the evidence otherwise"
         raise RunError(
             f"{older}, which {how}.",
             f"Set it anew, without training: `kefu threshold {folder.name}`.",
