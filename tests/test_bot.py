@@ -472,7 +472,7 @@ def evidence(number: int, seed: int = 0) -> list[Seen]:
     found = []
     for _ in range(number):
         right = lot.random() < 0.6
-        values = (lot.gauss(2.5 * right, 1), lot.gauss(0, 1), lot.gauss(-right, 1), 1.0)
+        values = (lot.gauss(2.5 * right, 1), lot.gauss(0, 1), lot.gauss(right, 1), 1.0)
         found.append(Seen(values, right, right or lot.random() < 0.5))
     return found
 
@@ -502,6 +502,20 @@ def test_who_allows_less_gets_fewer_answers_and_a_curve_that_rises() -> None:
     assert [at for at, _, _ in curve] == sorted((at for at, _, _ in curve), reverse=True)
     assert answered == sorted(answered) and answered[-1] == pytest.approx(1)
     assert curve[-1][2] > curve[0][2]
+
+
+def test_stronger_evidence_never_makes_an_answer_less_sure() -> None:
+    """Two features that say nearly the same: by chance of few questions one counted against it."""
+    lot = random.Random(1)
+    seen = []
+    for _ in range(40):
+        right = lot.random() < 0.6
+        first = lot.gauss(2.5 * right, 1)
+        seen.append(Seen((first, first - 0.4 * right + lot.gauss(0, 0.2)), right, True))
+    made = fit(seen, 0.1)
+    before = made.confidence((1.0, 1.0))
+    assert made.confidence((2.0, 1.0)) > before
+    assert made.confidence((1.0, 2.0)) >= before
 
 
 @pytest.mark.parametrize(

@@ -192,11 +192,11 @@ class Reader(Weigher):
         return found
 
     def features(self, told: Told, total: torch.Tensor, best: int) -> tuple[float, ...]:
-        """What reading says of the best answer and of handing over, beside the rest."""
+        """What reading says for the best answer and against handing over, beside the rest."""
         return (
             *super().features(told, total, best),
             float(told.evidence[0, best]),
-            float(told.evidence[0, -1]),
+            -float(told.evidence[0, -1]),
         )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import RunError
 from ..records import WEIGHED, Calibration, Example, threshold
@@ -82,7 +82,6 @@ def fit(seen: Sequence[Seen], allowed: float) -> Calibration:
     those; the shipped questions to hand over would otherwise drown them.
     """
     import numpy as np
-    from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedKFold
 
     right = np.array([s.right for s in seen], dtype=bool)
@@ -96,11 +95,9 @@ def fit(seen: Sequence[Seen], allowed: float) -> Calibration:
     scaled = (values - means) / scales
     crossed = np.zeros(len(right))
     for train, test in StratifiedKFold(FOLDS, shuffle=True, random_state=0).split(scaled, right):
-        model = LogisticRegression(C=STRENGTH, max_iter=1000)
-        model.fit(scaled[train], right[train], sample_weight=weight[train])
+        model = _fitted(scaled[train], right[train], weight[train])
         crossed[test] = model.predict_proba(scaled[test])[:, 1]
-    model = LogisticRegression(C=STRENGTH, max_iter=1000)
-    model.fit(scaled, right, sample_weight=weight)
+    model = _fitted(scaled, right, weight)
     curve = trade_off(crossed.tolist(), right.tolist(), weight.tolist())
     return Calibration(
         weights=tuple(float(w) for w in model.coef_[0]),
@@ -114,6 +111,21 @@ def fit(seen: Sequence[Seen], allowed: float) -> Calibration:
         witnesses=WITNESSES,
         weighed=WEIGHED,
     )
+
+
+def _fitted(values: Any, right: Any, weight: Any) -> Any:
+    """The regression (n, features) by which no feature counts against the answer that it speaks
+    for, as one may that says nearly what another does, where questions are few: it is left out."""
+    from sklearn.linear_model import LogisticRegression
+
+    values = values.copy()
+    while True:
+        model = LogisticRegression(C=STRENGTH, max_iter=1000)
+        model.fit(values, right, sample_weight=weight)
+        least = int(model.coef_[0].argmin())
+        if model.coef_[0][least] >= 0:
+            return model
+        values[:, least] = 0.0
 
 
 def trade_off(

@@ -85,8 +85,8 @@ class Told:
 
 
 FEATURES = ("share", "hand_over", "state_margin", "state_hand_over")
-"""How far ahead the best answer and the hand-over are in all, and the best in the run's own states:
-what is to be handed over only the run has learned."""
+"""How far ahead the best answer and how far behind the hand-over is in all, and the best in the
+run's own states: what is to be handed over only the run has learned. Each speaks for the answer."""
 READ_FEATURES = ("cross", "cross_margin", "share", "hand_over_nearer")
 """The same with a cross-encoder: its number for the best answer, how far ahead of the others that
 is, how far ahead the best is in all, but no further than AHEAD, and by how much a question that is
@@ -237,7 +237,7 @@ class Weigher:
             margin = float(read[best] - _other(read, best, 0.0))
             return float(read[best]), margin, sure, min(away, 0.0)
         ahead = float(states[best] - _other(states, best, -1.0)) if self.answers > 1 else 1.0
-        return _logit(float(total[best])), _logit(float(total[-1])), ahead, away
+        return _logit(float(total[best])), -_logit(float(total[-1])), ahead, away
 
 
 def _other(values: torch.Tensor, best: int, none: float) -> float:
