@@ -511,7 +511,7 @@ def test_stronger_evidence_never_makes_an_answer_less_sure() -> None:
     for _ in range(40):
         right = lot.random() < 0.6
         first = lot.gauss(2.5 * right, 1)
-        seen.append(Seen((first, first - 0.4 * right + lot.gauss(0, 0.2)), right, True))
+        seen.append(Seen((first, first - 1.5 * right + lot.gauss(0, 0.3)), right, True))
     made = fit(seen, 0.1)
     before = made.confidence((1.0, 1.0))
     assert made.confidence((2.0, 1.0)) > before
