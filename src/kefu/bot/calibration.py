@@ -49,17 +49,17 @@ def load(folder: RunFolder, witnesses: tuple[float, ...] = WITNESSES) -> Calibra
     path, found = folder.calibration_file, folder.calibration()
     if not found.weights:
         return found
-    older = f"The threshold in {path} was set by another version of kefu"
     read_otherwise = found.cross != cross_of(folder)
     if read_otherwise or found.weighed != WEIGHED:
         how = "read rows by another adapter" if read_otherwise else "weighed the evidence otherwise"
         raise RunError(
-            f"{older}, which {how}.",
+            f"The threshold in {path} was set by another version of kefu, which {how}.",
             f"Set it anew, without training: `kefu threshold {folder.name}`.",
         )
     if found.witnesses != witnesses:  # such as those of an open book
         raise RunError(
-            f"{older}, which weighed the evidence otherwise.",
+            f"The threshold in {path} was set by another version of kefu, "
+            "which weighed the evidence otherwise.",
             f"Train anew: `kefu train --again {folder.name}`.",
         )
     return found
