@@ -1,10 +1,10 @@
 """What a bot's witnesses say of other shops' customers: how sure is sure enough?
 
-    python bench/confidence.py make OUT [--faqs 6]
+    python bench/confidence.py make OUT
     python bench/confidence.py train OUT [--jobs 6] [--steps N]
     python bench/confidence.py gather OUT [--jobs 6]
     python bench/confidence.py dump RUN_FOLDER EXAM.jsonl OUT.pt
-    python bench/confidence.py tell OUT [--allowed 0.02 0.05]
+    python bench/confidence.py tell OUT [--allowed 0.02 0.05] [--rows 5] [--choice 3] [--sure 1]
 
 `make` writes pseudo-FAQs of what lies aside in the corpus, so that no reader has learned them: up
 to four wordings a row, and what is asked of each: other wordings and questions that the answer
@@ -12,12 +12,13 @@ covers (reworded), questions beside it (near-misses, only of rows that have no s
 topic in the FAQ, which might answer them) and questions of other topics (out of scope; an answer
 may cover one of these all the same: "any discount for students?"). `train` trains a run on each, as
 `kefu train` does. `gather` puts the questions, and the run's own held-out ones, to the run and
-keeps what each witness says. `dump` does the same for any run and exam. `tell` reads what lies in
-OUT and says how many of the questions a threshold for --allowed lets through that was set by the
-run's own held-out questions (as kefu does) or by the other pseudo-FAQs' customers: is what an owner
-is promised true when people ask, and what would it cost to make it so? `false` is the share of what
-is answered, where three in four questions have an answer and the others are near-misses and out of
-scope.
+keeps what each witness says, of more rows than a bot reads. `dump` does the same for any run and
+exam. `tell` reads what lies in OUT, weighs it as a bot does or with so many rows read and other
+weights of the cross-encoder (in which answer is best, in how sure that is), and says how many of
+the questions a threshold for --allowed lets through that was set by the run's own held-out
+questions (as kefu does) or by the other pseudo-FAQs' customers: is what an owner is promised true
+when people ask, and what would it cost to make it so? `false` is the share of what is answered,
+where three in four questions have an answer and the others are near-misses and out of scope.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ import random
 import subprocess
 import sys
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -37,7 +38,8 @@ import torch
 import warm
 from intents import ASIDE, Intent, intents
 from kefu.bot.calibration import Calibration, Seen, fit
-from kefu.bot.weighing import Told, Weigher
+from kefu.bot.cross_encoder import READ
+from kefu.bot.weighing import CHOICE, CROSS, WITNESSES, Told, Weigher
 from thresholds import false_share
 from witnesses import KINDS, asked
 
@@ -47,9 +49,11 @@ ASKED = {"wordings": 2, "covered": 3, "beside": 3}
 """Questions of each row."""
 FOREIGN = 1.5
 """Questions out of scope for each row."""
+ROWS = 12
+"""Rows that are read for each question, so that fewer can be tried."""
 
 
-def faqs(many: int) -> list[tuple[list[Intent], set[int]]]:
+def faqs() -> list[tuple[list[Intent], set[int]]]:
     """(rows, those that have no sibling) of each; about half of the rows without."""
     dice = random.Random(5)
     topics: dict[str, list[Intent]] = {}
@@ -58,26 +62,27 @@ def faqs(many: int) -> list[tuple[list[Intent], set[int]]]:
     bag = sorted(topics)
     dice.shuffle(bag)
     made = []
-    for number in range(many):
+    for size in cycle(SIZES):
         rows: list[Intent] = []
         alone: set[int] = set()
-        while len(rows) < SIZES[number % len(SIZES)] and bag:
+        while len(rows) < size and bag:
             group = topics[bag.pop()]
             if len(alone) * 2 <= len(rows):
                 alone.add(len(rows))
                 group = [dice.choice(group)]
             rows += group
-        if rows:
-            made.append((rows, alone))
+        if not rows:
+            return made
+        made.append((rows, alone))
     return made
 
 
-def make(out: Path, many: int) -> None:
+def make(out: Path) -> None:
     from kefu.faq import write
     from kefu.records import Origin, Pair
 
     out.mkdir(parents=True, exist_ok=True)
-    every, dice = faqs(many), random.Random(6)
+    every, dice = faqs(), random.Random(6)
     for number, (rows, alone) in enumerate(every):
         pairs, put = [], []
         for n, intent in enumerate(rows):
@@ -139,7 +144,7 @@ def dump(run: Path, questions: list[dict[str, Any]], out: Path) -> None:
     found = []
     for start in range(0, len(questions), 256):
         part = questions[start : start + 256]
-        told = bot.witnesses([q["question"] for q in part])
+        told = bot.witnesses([q["question"] for q in part], ROWS)
         for q, one in zip(part, told, strict=True):
             truth = bot.answers.index(q["answer"]) if q["answer"] is not None else -1
             found.append((q["question"], q["kind"], truth, one.evidence.half(), one.states.half()))
@@ -154,19 +159,36 @@ class Put:
     seen: Seen
 
 
-def read(path: Path) -> list[Put]:
-    """What a run's witnesses said, weighed as the bot weighs."""
-    weights = torch.tensor(Weigher.weights_with(True))
-    weigher: Any = SimpleNamespace(cross=True)
+def read(path: Path, weigher: Weigher, rows: int) -> list[Put]:
+    """What a run's witnesses said, weighed as the bot weighs that has read so many rows."""
     found = []
     for _, kind, truth, evidence, states in torch.load(path):
-        told = Told(evidence.float(), states.float(), 0)
-        total = weights @ told.evidence
-        best = int(Weigher.choosing(weigher, told, total)[:-1].argmax())
-        total = torch.softmax(total, 0)
-        features = Weigher.features(weigher, told, total, best)
-        found.append(Put(kind, Seen(features, best == truth, truth >= 0)))
+        told = weigher.weighed(Told(read_of(evidence.float(), rows), states.float(), 0))
+        found.append(Put(kind, Seen(told.features, told.best == truth, truth >= 0)))
     return found
+
+
+def likely(evidence: torch.Tensor, rows: int) -> torch.Tensor:
+    """The numbers of the answers that are read."""
+    others = (torch.tensor(WITNESSES) @ evidence[:-1])[:-1]
+    return others.topk(min(rows, len(others))).indices
+
+
+def read_of(evidence: torch.Tensor, rows: int) -> torch.Tensor:
+    """The evidence, had so many rows been read of those that were."""
+    few = likely(evidence, rows)
+    logits = torch.full_like(evidence[-1], float(evidence[-1][few].min()))
+    logits[few], logits[-1] = evidence[-1][few], 0.0
+    return torch.cat([evidence[:-1], logits.unsqueeze(0)])
+
+
+def among(path: Path, rows: int) -> dict[str, float]:
+    """For how many of the reworded questions the right row is read, and for how many the
+    cross-encoder alone puts it first; per cent."""
+    asked = [(truth, e.float()) for _, kind, truth, e, _ in torch.load(path) if kind == "reworded"]
+    read = sum(truth in likely(e, rows) for truth, e in asked)
+    first = sum(int(read_of(e, rows)[-1][:-1].argmax()) == truth for truth, e in asked)
+    return {"read": 100 * read / len(asked), "first": 100 * first / len(asked)}
 
 
 def shares(put: list[Put], sure: Calibration) -> dict[str, float]:
@@ -187,12 +209,19 @@ def shares(put: list[Put], sure: Calibration) -> dict[str, float]:
     return {**found, "false": false_share(*found.values())}
 
 
-def tell(out: Path, allowed: list[float]) -> None:
-    every = [read(path) for path in sorted(out.glob("*.pt"))]
+def tell(said: argparse.Namespace) -> None:
+    parts: Any = (None,) * 6  # all that it weighs was said before
+    weigher = Weigher(*parts, (), 0, cross=parts)
+    weigher.weights, weigher.choice = (*WITNESSES, said.sure), said.choice
+    paths = sorted(said.out.glob("*.pt"))
+    for path in paths:
+        found = {k: round(v, 1) for k, v in among(path, said.rows).items()}
+        print(json.dumps({"of": path.stem, "right row, of those read": found}))
+    every = [read(path, weigher, said.rows) for path in paths]
     held = [[p.seen for p in one if p.kind.startswith("held-out")] for one in every]
     put = [[p for p in one if p.kind in KINDS] for one in every]
     others = [[p.seen for other in put if other is not one for p in other] for one in put]
-    for share in allowed:
+    for share in said.allowed:
         for by, seen in (("own held-out questions", held), ("other shops' customers", others)):
             lines = [shares(p, fit(known, share)) for p, known in zip(put, seen, strict=True)]
             line: dict[str, Any] = {"allowed": share, "set by": by}
@@ -221,16 +250,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=("make", "train", "gather", "tell"))
     parser.add_argument("out", type=Path)
-    parser.add_argument("--faqs", type=int, default=6)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--steps", type=int)
     parser.add_argument("--allowed", type=float, nargs="+", default=[0.02, 0.05])
+    parser.add_argument("--rows", type=int, default=READ)
+    parser.add_argument("--choice", type=float, default=CHOICE)
+    parser.add_argument("--sure", type=float, default=CROSS)
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     said: Any = parser.parse_args()
     if said.what == "make":
-        make(said.out, said.faqs)
+        make(said.out)
     elif said.what == "tell":
-        tell(said.out, said.allowed)
+        tell(said)
     elif said.one is None:
         side_by_side(said)
     elif said.what == "train":

@@ -505,7 +505,7 @@ def test_who_allows_less_gets_fewer_answers_and_a_curve_that_rises() -> None:
 
 
 def test_stronger_evidence_never_makes_an_answer_less_sure() -> None:
-    """Two features that say nearly the same: by chance of few questions one counted against it."""
+    """Of two features that say nearly the same one counted against the answer."""
     lot = random.Random(1)
     seen = []
     for _ in range(40):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -111,24 +110,15 @@ def test_a_follow_up_is_read_with_the_question_before_it(monkeypatch: pytest.Mon
     assert len(opening(words, ("問",), "很長" * 500)) == LONGEST
 
 
-class Heard(Weigher):
-    """Weighs what a test says that the witnesses say."""
-
-    told: Told
-
-    def witnesses(self, asked: Any, prompts: Any) -> Iterator[Told]:
-        return iter([self.told])
-
-
 def test_who_reads_the_answers_decides_which_is_meant_and_not_alone_how_sure_that_is() -> None:
     parts: tuple[Any, ...] = (None,) * 6
     cross: Any = Flat()
-    without, read = Heard(*parts, [0, 1], 2), Heard(*parts, [0, 1], 2, cross)
+    without, read = Weigher(*parts, [0, 1], 2), Weigher(*parts, [0, 1], 2, cross)
     shares = torch.tensor([0.88, 0.1, 0.02]).log()  # of two answers and the hand-over
     even = torch.zeros(3)
     evidence = torch.stack([even, shares, even, even, torch.tensor([-1.0, 1.0, 0.0])])
-    without.told, read.told = (Told(e, even, 0) for e in (evidence[:-1], evidence))
-    (first,), (second,) = (w.weigh([("幾天到", ())], [[1]]) for w in (without, read))
+    first = without.weighed(Told(evidence[:-1], even, 0))
+    second = read.weighed(Told(evidence, even, 0))
     assert (first.best, second.best) == (0, 1)
     assert second.likely == (1, 0)
     assert second.share < 0.5  # all others speak for the first

@@ -214,10 +214,11 @@ class Bot:
                 right = self.answers[found.best] == row.answer
                 yield sure.Seen(found.features, right, row.answer is not None)
 
-    def witnesses(self, questions: Sequence[str]) -> Iterator[Told]:
-        """What each witness says of each question, for choosing their weights."""
+    def witnesses(self, questions: Sequence[str], rows: int | None = None) -> Iterator[Told]:
+        """What each witness says of each question, for choosing their weights, and how many `rows`
+        are read."""
         asked = [(q, ()) for q in questions]
-        return self._ready().witnesses(asked, [self.prompt.ids(q) for q in questions])
+        return self._ready().witnesses(asked, [self.prompt.ids(q) for q in questions], rows)
 
     @contextmanager
     def untuned(self) -> Iterator[Bot]:

@@ -47,16 +47,12 @@ def load(folder: RunFolder, witnesses: tuple[float, ...] = WITNESSES) -> Calibra
     Raises RunError where another version of kefu made it, which weighed the evidence otherwise.
     """
     path, found = folder.calibration_file, folder.calibration()
-    if not found.weights:
-        return found
-    read_otherwise = found.cross != cross_of(folder)
-    if read_otherwise or found.weighed != WEIGHED:
-        how = "read rows by another adapter" if read_otherwise else "weighed the evidence otherwise"
+    if how := found.otherwise(cross_of(folder)):
         raise RunError(
             f"The threshold in {path} was set by another version of kefu, which {how}.",
             f"Set it anew, without training: `kefu threshold {folder.name}`.",
         )
-    if found.witnesses != witnesses:  # such as those of an open book
+    if found.weights and found.witnesses != witnesses:  # such as those of an open book
         raise RunError(
             f"The threshold in {path} was set by another version of kefu, "
             "which weighed the evidence otherwise.",

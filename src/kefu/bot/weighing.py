@@ -108,6 +108,7 @@ class Weigher:
     """
 
     weights: tuple[float, ...] = WITNESSES
+    choice = CHOICE
 
     def __init__(
         self,
@@ -144,10 +145,13 @@ class Weigher:
         """The evidence for each question, given the prompt that asks it."""
         if not asked:
             return []
-        return [self._one(told) for told in self.witnesses(asked, prompts)]
+        return [self.weighed(told) for told in self.witnesses(asked, prompts)]
 
-    def witnesses(self, asked: Sequence[Asked], prompts: Sequence[Sequence[int]]) -> Iterator[Told]:
-        """What each witness says of each question, before it is weighed."""
+    def witnesses(
+        self, asked: Sequence[Asked], prompts: Sequence[Sequence[int]], rows: int | None = None
+    ) -> Iterator[Told]:
+        """What each witness says of each question, before it is weighed; `rows` are read where not
+        as many as the cross-encoder is to read."""
         states = self.engine.hidden(prompts)
         known = list(self.known(asked, prompts, states))
         chosen = self.chosen(asked, prompts, known, states)
@@ -158,16 +162,16 @@ class Weigher:
                 trie[number] = max(probability, LEAST)
             found.append(torch.cat([trie.log().unsqueeze(0), others]))
         if self.cross is not None:
-            found = self._read(self.cross, asked, found)
+            found = self._read(self.cross, asked, found, rows or self.cross.most)
         for evidence, leaves, (_, nearest) in zip(found, chosen, known, strict=True):
             yield Told(evidence, nearest, leaves.asked, leaves.read)
 
     def _read(
-        self, cross: CrossEncoder, asked: Sequence[Asked], found: Sequence[torch.Tensor]
+        self, cross: CrossEncoder, asked: Sequence[Asked], found: Sequence[torch.Tensor], rows: int
     ) -> list[torch.Tensor]:
         """The evidence with what the cross-encoder says of the answers that are likeliest by it."""
         weights = torch.tensor(self.weights[:-1])
-        likely = [(weights @ e)[:-1].topk(min(cross.most, self.answers)).indices for e in found]
+        likely = [(weights @ e)[:-1].topk(min(rows, self.answers)).indices for e in found]
         told = cross.read([(q, h, few.tolist()) for (q, h), few in zip(asked, likely, strict=True)])
         whole = []
         for evidence, few, logits in zip(found, likely, told, strict=True):
@@ -212,19 +216,18 @@ class Weigher:
                 letters[owner] = max(float(letters[owner]), hit.score)
             yield torch.stack([shares.log(), told, letters]), _sized(own, size)
 
-    def _one(self, told: Told) -> Weighed:
-        total = torch.tensor(self.weights) @ told.evidence
-        ranked = self.choosing(told, total)[:-1].argsort(descending=True).tolist()
+    def weighed(self, told: Told) -> Weighed:
+        """What follows from what the witnesses say of one question."""
+        total = chosen = torch.tensor(self.weights) @ told.evidence
+        if self.cross is not None:
+            chosen = total + (self.choice - self.weights[-1]) * told.evidence[-1]
+        ranked = chosen[:-1].argsort(descending=True).tolist()
         total = torch.softmax(total, 0)
         best = ranked[0]
         likely = tuple(n for n in ranked[:OFFERED] if float(total[n]) >= LEAST_OFFERED)
         share, away = float(total[best]), float(total[-1])
         features = self.features(told, total, best)
         return Weighed(best, share, away, features, told.asked, likely, told.read)
-
-    def choosing(self, told: Told, total: torch.Tensor) -> torch.Tensor:
-        """By what the best answer is chosen (answers + 1); `total` is the weighed sum."""
-        return total if self.cross is None else total + (CHOICE - CROSS) * told.evidence[-1]
 
     def features(self, told: Told, total: torch.Tensor, best: int) -> tuple[float, ...]:
         """What the calibration looks at, see FEATURES and READ_FEATURES; `total` has the share

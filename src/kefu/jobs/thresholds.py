@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from ..errors import RunError
 from ..plan import read_by, reranker
-from ..records import WEIGHED, Calibration, Plan, Threshold
+from ..records import Calibration, Plan, Threshold
 from ..weights import warm
 from ..workspace import RunFolder, write_json, write_text
 from .training import settle
@@ -38,8 +38,7 @@ def set_threshold(
     reads = reranker(reranks) if reranks is not None else plan.reranker
     made = replace(plan, reranker=reads)
     found = folder.calibration()
-    read_otherwise = found.cross != warm.cross_digest(read_by(made))
-    other = found.weights and (read_otherwise or found.weighed != WEIGHED)
+    other = found.otherwise(warm.cross_digest(read_by(made)))
     if other or reads.value != plan.reranker.value or not folder.calibration_file.is_file():
         say("asking the run's held-out questions anew: on a processor it takes minutes")
         _ask_anew(folder, made, allowed)

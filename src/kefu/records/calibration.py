@@ -44,6 +44,15 @@ class Calibration:
     weighed: int = 1
     """WEIGHED of the kefu that set it; the first ones did not write it."""
 
+    def otherwise(self, cross: str) -> str:
+        """How a bot of today, which reads rows by the adapter of digest `cross`, knows otherwise
+        than the one that this was set for; empty where it does not."""
+        if not self.weights:
+            return ""
+        if self.cross != cross:
+            return "read rows by another adapter"
+        return "" if self.weighed == WEIGHED else "weighed the evidence otherwise"
+
     def confidence(self, features: Sequence[float]) -> float:
         """The probability, 0 to 1, that the best answer is right."""
         if not self.weights:
