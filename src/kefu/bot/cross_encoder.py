@@ -22,8 +22,8 @@ from .engine import Crosses
 
 READ = 5
 """Answers that are read for each question: the right one is among the other witnesses' first five
-for 98 to 99 of 100 freely worded questions of `shop`, and for 71 to 83 where customers ask by words
-that stand nowhere in the FAQ (LOG.md)."""
+for 98 to 99 of 100 freely worded questions of `shop`, and for 62 to 83 where customers ask far from
+the rows' own words (LOG.md)."""
 READ_SLOWLY = 3
 """The same where a larger base reads: each row takes it longer, and more gave nothing (LOG.md)."""
 LONGEST = 220
