@@ -49,6 +49,17 @@ class Kept:
         return [self.numbers.setdefault(i, len(self.numbers)) for i in ids]
 
 
+def shorten(model: Any, order: Sequence[int], folder: Path) -> None:
+    """Writes the base with no tokens but these, in this order."""
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.save(torch.tensor(order), folder / "tokens.pt")
+    short = nn.Embedding.from_pretrained(model.get_input_embeddings().weight[order].clone())
+    model.resize_token_embeddings(len(order))
+    model.get_input_embeddings().weight.data.copy_(short.weight)
+    model.config.pad_token_id = model.config.bos_token_id = model.config.eos_token_id = 0
+    model.save_pretrained(folder)
+
+
 def dressed(text: str, dice: random.Random) -> str:
     """The question, now and then as another would type it: with a greeting, thanks, a particle, a
     slip of the keyboard, a word of the other register, in Simplified characters. By those rules of
@@ -119,15 +130,8 @@ def prepare(said: argparse.Namespace) -> None:
         head = model.get_output_embeddings().weight.float()
         yes, no = (tokenizer.encode(w, add_special_tokens=False)[-1] for w in ("是", "否"))
         data[name][DIRECTION] = functional.normalize(head[yes] - head[no], dim=0) * SCALE
-        order = list(kept.numbers)
-        (said.folder / name).mkdir(parents=True, exist_ok=True)
-        torch.save(torch.tensor(order), said.folder / name / "tokens.pt")
-        short = nn.Embedding.from_pretrained(model.get_input_embeddings().weight[order].clone())
-        model.resize_token_embeddings(len(order))
-        model.get_input_embeddings().weight.data.copy_(short.weight)
-        model.config.pad_token_id = model.config.bos_token_id = model.config.eos_token_id = 0
-        model.save_pretrained(said.folder / name)
-        print(name, len(order), "tokens")
+        shorten(model, list(kept.numbers), said.folder / name)
+        print(name, len(kept.numbers), "tokens")
     begin = shipped.tensors(shipped.cross(warm.BASE))
     data["begin"] = {**begin, DIRECTION: shipped.direction(warm.BASE)}
     torch.save(data, said.folder / "data.pt")

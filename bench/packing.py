@@ -38,10 +38,13 @@ def plain(
 
 
 def states(
-    decoder: Any, asked: Sequence[tuple[Sequence[int], Sequence[Sequence[int]]]], device: str
+    decoder: Any,
+    asked: Sequence[tuple[Sequence[int], Sequence[Sequence[int]]]],
+    device: str,
+    normed: bool = True,
 ) -> list[torch.Tensor]:
-    """For each row (its ids, those of its questions) the normed states (questions, d) where the
-    questions end. They lie in one sequence, see their row and do not see each other."""
+    """For each row (its ids, those of its questions) the states (questions, d) where the questions
+    end, in float32. They lie in one sequence, see their row and do not see each other."""
     lines = []
     for row, questions in asked:
         ids, seg, at, ends = list(row), [0] * len(row), list(range(len(row))), []
@@ -69,10 +72,8 @@ def states(
             attention_mask={"full_attention": mask, "sliding_attention": mask},
             use_cache=False,
         ).last_hidden_state
-    return [
-        torch.nn.functional.normalize(out[n, torch.tensor(line[3], device=device)].float(), dim=-1)
-        for n, line in enumerate(lines)
-    ]
+    found = [out[n, torch.tensor(line[3], device=device)].float() for n, line in enumerate(lines)]
+    return [torch.nn.functional.normalize(f, dim=-1) for f in found] if normed else found
 
 
 def auc(high: Sequence[float], low: Sequence[float]) -> float:
