@@ -246,7 +246,8 @@ def learn(said: argparse.Namespace) -> None:
         optimizer.step()
         optimizer.zero_grad()
         if step % 10 == 0 or step == 1:
-            mean = float(loss) if mean != mean else 0.7 * mean + 0.3 * float(loss)
+            now = float(loss.detach())
+            mean = now if mean != mean else 0.7 * mean + 0.3 * now
         if step % said.every == 0:
             save(reader, said.out)
             tell()
