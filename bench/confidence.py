@@ -39,7 +39,7 @@ import warm
 from intents import ASIDE, Intent, intents
 from kefu.bot.calibration import Calibration, Seen, fit
 from kefu.bot.cross_encoder import READ
-from kefu.bot.weighing import CHOICE, CROSS, WITNESSES, Told, Weigher
+from kefu.bot.weighing import CHOICE, CROSS, Told, Weigher
 from thresholds import false_share
 from witnesses import KINDS, asked
 
@@ -49,6 +49,7 @@ ASKED = {"wordings": 2, "covered": 3, "beside": 3}
 """Questions of each row."""
 FOREIGN = 1.5
 """Questions out of scope for each row."""
+WITNESSES = Weigher.weights_with(finder=True, cross=False)
 ROWS = 12
 """Rows that are read for each question, so that fewer can be tried."""
 

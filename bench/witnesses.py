@@ -30,11 +30,12 @@ import torch
 import packing
 from kefu.bot import Bot
 from kefu.bot.memory import SHARPNESS, Memory
-from kefu.bot.weighing import WITNESSES
+from kefu.bot.weighing import Weigher
 from kefu.faq import read
 from kefu.records import Origin, Pair
 from kefu.workspace import RunFolder
 
+WITNESSES = Weigher.weights_with(finder=True, cross=False)
 LEAST = -9.2
 """Logarithm of the smallest share that a witness gives, about."""
 KINDS = ("reworded", "near-miss", "out-of-scope")
@@ -59,13 +60,13 @@ class Untrained:
 
 
 def warm_reader() -> Any:
-    """The base with the adapter that kefu brings."""
+    """The base with the adapter by which a bot compares questions."""
     import warm
-    from kefu.weights.warm import start
+    from kefu.weights.warm import finder, start
 
     said = argparse.Namespace(base=warm.BASE, seed=42, layers=0, targets=None, rank=16, dropout=0.0)
     reader = warm.Reader(said)
-    start(reader.model, said.base)
+    start(reader.model, finder(said.base))
     return reader
 
 
@@ -117,10 +118,8 @@ def evidence(run: Path, exam: Path) -> list[tuple[int, torch.Tensor]]:
 
 def weights(pairs: list[tuple[Path, Path]]) -> None:
     sets = [evidence(run, exam) for run, exam in pairs]
-    tried = {(0.25, 1.0, 0.0, 5.0), WITNESSES}
-    tried |= set(
-        itertools.product((0.0, 0.1, 0.2), (1.0,), (0.25, 0.5, 0.75, 1.0), (8, 12, 16, 20, 26))
-    )
+    tried = {(0.1, 1.0, 0.75, 12.0), WITNESSES}
+    tried |= set(itertools.product((0.0, 0.1, 0.2), (1.0,), (0.5, 1.0, 2.0, 4.0), (0, 3, 6, 9, 12)))
     lines = []
     for setting in tried:
         right = [

@@ -1,4 +1,4 @@
-"""A run that began warm compares questions as its adapter began, reads them after rows by the
+"""A run that began warm compares questions by the finder's adapter, reads them after rows by the
 cross-encoder's, and answers as it has learned."""
 
 from __future__ import annotations
@@ -13,24 +13,28 @@ from safetensors.torch import load_file, save_file
 
 import export_runs as tiny
 from kefu.bot import Bot, over
+from kefu.bot.begun import cross_of
+from kefu.bot.weighing import Weigher
 from kefu.errors import RunError
 from kefu.export import answering
 from kefu.export.engine import here
+from kefu.records import WEIGHED, Calibration
 from kefu.weights import warm
-from kefu.workspace import RunFolder, write_text
+from kefu.workspace import RunFolder, write_json, write_text
 
 ASKED = [[3, 14, 15, 92, 65], [35, 8, 97], [9, 32, 38, 46, 26, 43]]
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunFolder, Path]:
-    """A base, a run of rank 4, and the adapter of rank 2 that it began from."""
+    """A base, a run of rank 4, and the adapter of rank 2 that it began from; beside that one lie
+    those by which its bot reads."""
     root = tmp_path_factory.mktemp("begun")
     base = tiny.base(root / "base", "llama")
     run = tiny.run(root / "shop-1", base)
     torch.manual_seed(7)
     own = load_file(str(run.adapter / "adapter_model.safetensors"))
-    for name in ("known", "known-cross"):
+    for name in ("known", "known-find", "known-cross"):
         begun = {}
         for key, value in own.items():
             part = value[:2] if ".lora_A." in key else value[:, :2]
@@ -76,12 +80,13 @@ def crossed(engine: Any) -> torch.Tensor:
     return found
 
 
-def test_questions_are_read_as_the_adapter_began_and_answered_as_it_is(
+def test_questions_are_read_by_the_finder_and_answered_as_was_learned(
     made: tuple[Path, RunFolder, Path], run: RunFolder
 ) -> None:
     bot = Bot.open(run)
     before = bot.engine.hidden(ASKED)
-    assert torch.allclose(bot.engine.reading(ASKED), beginning(made[0], made[2]), atol=1e-4)
+    finder = made[2].with_name("known-find.safetensors")
+    assert torch.allclose(bot.engine.reading(ASKED), beginning(made[0], finder), atol=1e-4)
     assert torch.equal(bot.engine.hidden(ASKED), before)  # its own values are back
     assert not torch.allclose(before, bot.engine.reading(ASKED), atol=0.05)
     due = beginning(
@@ -102,6 +107,14 @@ def test_a_training_goes_on_with_its_own_values_after_it_was_looked_at(run: RunF
     assert weight.data_ptr() == place and torch.equal(weight, value)
 
 
+def test_without_a_finder_questions_are_read_as_the_adapter_began(
+    made: tuple[Path, RunFolder, Path], run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(warm, "finder", lambda name: name)
+    found = Bot.open(run).engine.reading(ASKED)
+    assert torch.allclose(found, beginning(made[0], made[2]), atol=1e-4)
+
+
 def test_a_run_that_began_cold_has_one_way_to_read(run: RunFolder) -> None:
     began(run, "", "")
     bot = Bot.open(run)
@@ -113,6 +126,23 @@ def test_a_run_that_began_from_another_version_is_refused_with_the_way_on(run: R
     with pytest.raises(RunError, match="another version of the warm adapter known") as caught:
         Bot.open(run)
     assert "train --again shop-1" in caught.value.fix
+
+
+def test_a_threshold_is_of_the_finder_that_it_was_set_with(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = Weigher.weights_with(finder=True, cross=True)
+    kept = Calibration((1.0,), witnesses=weights, cross=cross_of(run), weighed=WEIGHED)
+    assert kept.cross
+    write_json(run.calibration_file, kept, Calibration)
+    try:
+        assert Bot.open(run).calibration == kept
+        monkeypatch.setattr(warm, "finder", lambda name: name)  # as kefu was before it had one
+        with pytest.raises(RunError, match="read by another adapter") as caught:
+            Bot.open(run)
+        assert "kefu threshold shop-1" in caught.value.fix
+    finally:
+        run.calibration_file.unlink()
 
 
 def test_a_merged_model_reads_as_its_run(run: RunFolder, tmp_path: Path) -> None:

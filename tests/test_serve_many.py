@@ -32,6 +32,7 @@ from kefu.records import Example, Origin, Pair, Reply
 from kefu.serve import Engine, Keys, Limits, app
 from kefu.serve.engine import Down
 from kefu.serve.turns import Full, Turns
+from kefu.weights import warm
 from kefu.workspace import RunFolder, dump, write_json, write_text
 
 SHOPS = ("anna", "ben", "cleo")
@@ -331,6 +332,8 @@ def test_states_are_made_once_and_only_for_the_adapter_that_they_are_of(
         assert anew and not torch.allclose(first, other)
     finally:
         weights.write_bytes(whole)
+    monkeypatch.setattr(warm, "finder_digest", lambda name: "of another finder")
+    assert states()[1], "an update that brings another finder"
 
 
 def test_a_question_whose_turn_never_comes_is_told_to_come_later(

@@ -122,7 +122,7 @@ def test_a_larger_base_that_reads_rows_is_kept_with_the_run(
     run: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = "Qwen/Qwen2.5-Coder-1.5B-Instruct"
-    adapter = warm.cross_digest("qwen2.5-coder-1.5b")
+    adapter = warm.reading_digest(run.plan().reads_by, "qwen2.5-coder-1.5b")
 
     def settled(folder: RunFolder, allowed: float) -> None:
         assert not folder.calibration_file.exists()  # the old threshold is of other evidence
@@ -145,14 +145,14 @@ def test_a_larger_base_that_reads_rows_is_kept_with_the_run(
 @pytest.mark.parametrize(
     ("other", "how"),
     [
-        ({"cross": "older"}, "read rows by another adapter"),
+        ({"cross": "older"}, "read by another adapter"),
         ({"weighed": WEIGHED - 1}, "weighed the evidence otherwise"),
     ],
 )
 def test_a_run_of_another_version_is_asked_anew_and_not_trained(
     run: RunFolder, monkeypatch: pytest.MonkeyPatch, other: dict[str, Any], how: str
 ) -> None:
-    """As after an update of kefu that reads rows by another adapter, or weighs otherwise."""
+    """As after an update of kefu that reads by another adapter, or weighs otherwise."""
     before = read_json(run.calibration_file, Calibration)
     older = replace(before, witnesses=WITNESSES, **other)
     write_json(run.calibration_file, older, Calibration)

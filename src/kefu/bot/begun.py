@@ -1,8 +1,8 @@
-"""The adapter that a run's own began from, by which its bot reads questions.
+"""The adapter that a run's own began from, and those beside it by which its bot reads.
 
-On a base with a warm adapter that knows more wordings than the one that has learned an FAQ by heart
-(LOG.md, "Read before, answered after"). Whether to hand over is asked of the run's own: only it has
-learned what not to answer.
+On a base with a warm adapter they know more wordings than one that has learned an FAQ by heart
+(LOG.md, "Read before, answered after", "A finder"). Whether to hand over is asked of the run's own:
+only it has learned what not to answer.
 """
 
 from __future__ import annotations
@@ -33,5 +33,7 @@ def warm_of(folder: RunFolder) -> Warm | None:
 
 
 def cross_of(folder: RunFolder) -> str:
-    """SHA-256 of the adapter by which the run's bot reads questions after rows; empty for none."""
-    return warm.cross_digest(read_by(folder.plan()))
+    """SHA-256 of the adapters by which the run's bot reads questions and rows; empty where it reads
+    no rows."""
+    plan = folder.plan()
+    return warm.reading_digest(plan.reads_by, read_by(plan))

@@ -36,8 +36,8 @@ class Model(Protocol):
         ...
 
     def reading(self, sequences: Sequence[Sequence[int]]) -> torch.Tensor:
-        """The states by which questions are compared, (n, d) in float32: as the run's adapter
-        began where it began warm, else as `hidden`."""
+        """The states by which questions are compared, (n, d) in float32: by the finder's adapter
+        where the run began warm, else as `hidden`."""
         ...
 
     def crossed(
@@ -169,7 +169,7 @@ class Engine:
         """The states by which questions are compared, (n, d) in float32."""
         if self.reader is not None:
             return self.reader.reading(sequences)
-        with self.warm.on(self.model) if self.warm else nullcontext():
+        with self.warm.finder.on(self.model) if self.warm else nullcontext():
             return self._states(sequences)
 
     def crossed(

@@ -70,7 +70,7 @@ def weigher(bot: Bot) -> tuple[Weigher, dict[str, int]]:
 def weights_of(bot: Bot) -> tuple[float, ...]:
     """The weights of the witnesses that the bot has."""
     kind = Reader if bot.book else Weigher
-    return kind.weights_with(bool(cross_of(bot.folder)))
+    return kind.weights_with(bool(bot.plan.reads_by), bool(cross_of(bot.folder)))
 
 
 def cross(bot: Bot, pairs: Sequence[Pair], other: Beside | None) -> CrossEncoder | None:

@@ -2,7 +2,7 @@
 were made before are read back.
 
 The states of the trained wordings are most of what loading a run takes, and are the same each time.
-They are kept as safetensors under a digest of the tokens and of the adapter; what is kept is never
+They are kept as safetensors under a digest of the tokens and of the adapters; what is kept is never
 older than the server that keeps it.
 """
 
@@ -29,18 +29,21 @@ class Loading:
     """A `Model` for as long as a bot is made ready.
 
     `use` is entered for each slice. `kept` is the folder for states, None to keep none; `of` is the
-    file that they come from beside the tokens: the adapter, or a GGUF.
+    file that they come from beside the tokens: the adapter, or a GGUF; `finder` the digest of the
+    adapter by which questions are compared.
     """
 
     def __init__(
         self,
         model: Model,
         of: Path,
+        finder: str = "",
         kept: Path | None = None,
         use: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self.device, self.context = model.device, model.context
-        self._model, self._of, self._kept, self._use = model, of, kept, use
+        self._model, self._of, self._finder = model, of, finder
+        self._kept, self._use = kept, use
 
     def hidden(self, sequences: Sequence[Sequence[int]]) -> torch.Tensor:
         """As the model's; (n, d) in float32."""
@@ -95,7 +98,7 @@ class Loading:
     def _file(self, kind: str, sequences: Sequence[Sequence[int]]) -> Path:
         assert self._kept is not None
         at = self._of.stat()
-        of = f"{kind} {self._of.resolve()} {at.st_size} {at.st_mtime_ns}"
+        of = f"{kind} {self._of.resolve()} {at.st_size} {at.st_mtime_ns} {self._finder}"
         told = hashlib.sha256(of.encode())
         for sequence in sequences:
             told.update(f"{list(sequence)}".encode())

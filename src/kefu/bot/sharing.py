@@ -14,7 +14,7 @@ from typing import Any
 from ..plan import probe
 from ..prompt import Prompt
 from ..records import Mode
-from ..weights import WEIGHTS, Adapter, Adapters, Warm, tokenizer_of
+from ..weights import WEIGHTS, Adapter, Adapters, Warm, tokenizer_of, warm
 from ..workspace import RunFolder, check_one_base
 from .begun import warm_of
 from .beside import Together, beside
@@ -205,7 +205,8 @@ class Shelf:
         first = adapter is None or self._adapters is None or adapter is self._adapters.first
         if not bot.streams or bot.book:
             model = bot.engine
-            bot.engine = Loading(model, of, self.states, use)
+            finder = warm.finder_digest(bot.plan.reads_by)
+            bot.engine = Loading(model, of, finder, self.states, use)
             bot._weigh([("…", ())], [bot.prompt.ids("…")])
             bot.engine = model
             if bot._weigher is not None:

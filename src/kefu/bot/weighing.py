@@ -2,7 +2,7 @@
 
 The model's own choice over the trie of answers, the nearest trained wordings in its hidden
 states, the nearest answers there, and the letters that question and FAQ have in common. States are
-those of the adapter that the run began from, where it began warm (begun.py). Each witness alone
+those of the finder that kefu brings, where the run began warm (begun.py). Each witness alone
 errs on other questions (LOG.md has the figures), so their evidence is added as logarithms of
 shares. The first few answers are then read with the question, where the base has a cross-encoder:
 only this witness looks at what an answer says.
@@ -29,6 +29,9 @@ TRIE, STATES, ANSWERS, LETTERS = 0.1, 1.0, 0.75, 12.0
 Asked = tuple[str, Sequence[Turn]]
 """A question with the turns before it."""
 WITNESSES = (TRIE, STATES, ANSWERS, LETTERS)
+FOUND = (0.5, 1.5, 3.0)
+"""The same of states, answers and letters where a finder reads: it has learned to put a question
+near the answer, and letters add little."""
 CROSS, CHOICE = 1.0, 3.0
 """Of the cross-encoder, whose number is a logarithm of odds as it comes: in how sure the bot is,
 and in which answer is best. It knows best which answer is meant; but what the others speak against
@@ -128,12 +131,14 @@ class Weigher:
         self.owners = list(owners)
         self.answers = answers
         self.cross, self.tokens = cross, tokens
-        self.weights = self.weights_with(cross is not None)
+        self.weights = self.weights_with(own is not memory, cross is not None)
 
     @classmethod
-    def weights_with(cls, cross: bool) -> tuple[float, ...]:
-        """Of the witnesses, a cross-encoder the last among them where there is one."""
-        return (*cls.weights, CROSS) if cross else cls.weights
+    def weights_with(cls, finder: bool, cross: bool) -> tuple[float, ...]:
+        """Of the witnesses where a finder reads or not, a cross-encoder the last among them where
+        there is one."""
+        first = (cls.weights[0], *FOUND) if finder else cls.weights
+        return (*first, CROSS) if cross else first
 
     @property
     def bytes(self) -> int:

@@ -127,7 +127,7 @@ def write_lora(source: Source, path: Path) -> None:
 
 
 def write_reader(source: Source, path: Path, name: str, *, merged: bool) -> None:
-    """The adapter `name` that kefu brings (what the run's began from, or the cross-encoder's) as a
+    """The adapter `name` that kefu brings (a finder's or a cross-encoder's) as a
     GGUF LoRA, for the plain base; or for the `merged` model, where it takes the run's adapter away,
     too. In fp32.
 

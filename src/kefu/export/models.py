@@ -69,7 +69,9 @@ class LlamaModel:
     def reading(self, sequences: Sequence[Sequence[int]]) -> torch.Tensor:
         """The states by which questions are compared, (n, d) in float32."""
         name = self._source.plan.warm.value
-        return _asked(self._reading(name), sequences) if name else self.hidden(sequences)
+        if not name:
+            return self.hidden(sequences)
+        return _asked(self._reading(warm.finder(name)), sequences)
 
     def crossed(
         self, openings: Sequence[Sequence[int]], closings: Sequence[Sequence[int]]

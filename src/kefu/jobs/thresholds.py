@@ -38,7 +38,7 @@ def set_threshold(
     reads = reranker(reranks) if reranks is not None else plan.reranker
     made = replace(plan, reranker=reads)
     found = folder.calibration()
-    other = found.otherwise(warm.cross_digest(read_by(made)))
+    other = found.otherwise(warm.reading_digest(made.reads_by, read_by(made)))
     if other or reads.value != plan.reranker.value or not folder.calibration_file.is_file():
         say("asking the run's held-out questions anew: on a processor it takes minutes")
         _ask_anew(folder, made, allowed)

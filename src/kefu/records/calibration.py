@@ -40,17 +40,17 @@ class Calibration:
     witnesses: tuple[float, ...] = ()
     """How the evidence was weighed: a threshold is worth nothing for evidence weighed otherwise."""
     cross: str = ""
-    """SHA-256 of the cross-encoder's adapter, where one is among the witnesses."""
+    """SHA-256 of the adapters that read, where a cross-encoder is among the witnesses."""
     weighed: int = 1
     """WEIGHED of the kefu that set it; the first ones did not write it."""
 
     def otherwise(self, cross: str) -> str:
-        """How a bot of today, which reads rows by the adapter of digest `cross`, knows otherwise
+        """How a bot of today, which reads by the adapters of digest `cross`, knows otherwise
         than the one that this was set for; empty where it does not."""
         if not self.weights:
             return ""
         if self.cross != cross:
-            return "read rows by another adapter"
+            return "read by another adapter"
         return "" if self.weighed == WEIGHED else "weighed the evidence otherwise"
 
     def confidence(self, features: Sequence[float]) -> float:

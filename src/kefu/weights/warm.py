@@ -1,12 +1,14 @@
-"""The warm adapter that kefu brings for a base: a run's own begins from it, and a bot reads by it.
+"""The warm adapter that kefu brings for a base: a run's own begins from it.
 
 It has learned from the corpus of intents (`bench/intents`) that very different words can ask for
 one thing; `bench/warm.py` makes it again. What comes out of a run is one ordinary adapter on the
 plain base all the same: only its first values are others. Learning an FAQ by heart costs an adapter
-some of what it knew of wordings before, so questions are compared as they are read without it.
+some of what it knew of wordings before, so a bot compares questions as they are read without it.
 
-Beside it may lie an adapter for a cross-encoder on the same base, which has learned from the same
-corpus what an answer covers; `bench/cross_encoder.py` and `bench/distil.py` make that.
+Beside it may lie two more on the same base that have learned from the same corpus, by which a bot
+reads and no run begins: a finder, which puts a question near the wordings and the answer of the
+row that it is asked of (`bench/finder.py`), and a cross-encoder, which has learned what an answer
+covers (`bench/cross_encoder.py`, `bench/distil.py`).
 
 Knows nothing of plans: which base has a warm adapter stands in the catalogue of bases.
 """
@@ -113,6 +115,13 @@ class Warm:
         self._pairs: dict[str, list[tuple[Any, Any]]] = {}
 
     @cached_property
+    def finder(self) -> Warm:
+        """The adapter by which questions are compared: a finder's for the same base, of the same
+        form, where kefu has one, else the warm adapter itself."""
+        name = finder(self.name)
+        return self if name == self.name else Warm(name)
+
+    @cached_property
     def cross(self) -> Warm | None:
         """The cross-encoder's adapter for the same base, of the same form, where kefu has one."""
         return Warm(cross(self.name)) if has_cross(self.name) else None
@@ -185,9 +194,25 @@ def cross(name: str) -> str:
     return f"{name}-cross"
 
 
-def cross_digest(name: str) -> str:
-    """SHA-256 of the cross-encoder's adapter beside the warm adapter `name`; empty for none."""
-    return digest(cross(name)) if has_cross(name) else ""
+def finder(name: str) -> str:
+    """The name of the adapter by which questions are compared where a bot reads by the warm adapter
+    `name`: of the finder beside it, or `name` itself where there is none."""
+    found = f"{name}-find"
+    return found if _file(found).is_file() else name
+
+
+def finder_digest(name: str) -> str:
+    """SHA-256 of the adapter by which questions are compared; empty for no `name`."""
+    return digest(finder(name)) if name else ""
+
+
+def reading_digest(questions: str, rows: str) -> str:
+    """SHA-256 of the adapters by which a bot reads: the finder beside the warm adapter `questions`
+    and the cross-encoder beside `rows`. Empty for no cross-encoder."""
+    if not has_cross(rows):
+        return ""
+    both = digest(cross(rows)) + finder_digest(questions)
+    return hashlib.sha256(both.encode()).hexdigest()
 
 
 def direction(name: str) -> Any:
