@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+sys.path.append(str(Path(__file__).resolve().parents[1] / "bench"))
+
 import export_runs as tiny
+from intents import ASIDE, intents
 from kefu.bot import Bot, Shelf, beside, foreign
+from kefu.bot.beside import Beside
+from kefu.bot.memory import Memory
 from kefu.errors import RunError
 from kefu.export import answering
 from kefu.export.engine import here
@@ -176,6 +182,31 @@ def test_on_a_base_that_knows_nothing_what_a_row_covers_is_told_all_the_same(
         inside, outside = (float(one.evidence[-1][row]) for one in told)
         assert inside > 0 > outside
         assert int(told[0].evidence[-1][:-1].argmax()) == row
+
+
+@pytest.mark.slow
+def test_the_row_of_a_question_in_other_words_is_found_by_what_the_answer_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Rows that nothing has learned: of 60, 52 lie among the first three, else 30."""
+    rows = [i for i in intents(ASIDE) if i.covered][:60]
+
+    def found() -> int:
+        reader = Beside("gemma-3-270m", "cpu")
+
+        def states(texts: list[str]) -> torch.Tensor:
+            return reader.reading(reader.ids([(text, ()) for text in texts]))
+
+        said = Memory(states([i.answer for i in rows]), range(len(rows)))
+        best = said.likeness(states([i.covered[0] for i in rows])).topk(3).indices
+        return sum(n in few for n, few in enumerate(best.tolist()))
+
+    right = found()
+    beside._loaded.cache_clear()
+    monkeypatch.setattr(warm, "finder", lambda name: name)
+    before = found()
+    beside._loaded.cache_clear()
+    assert right >= 45 and right > before + 10, (right, before)
 
 
 FAQ = Faq(tuple(Pair(q, a, Origin("faq.csv", n)) for n, (q, a) in enumerate(ROWS)), ())
