@@ -165,23 +165,39 @@ COVERED = ("我們六個同事一起來，會算便宜一點嗎", "後天要的�
 NOT = ("教練課可以轉給朋友上嗎", "蛋糕上的字可以自己寫嗎", "順便可以洗冷氣嗎")
 
 
-@pytest.mark.slow
-def test_on_a_base_that_knows_nothing_what_a_row_covers_is_told_all_the_same(
-    tmp_path: Path,
-) -> None:
-    """The base is random, and so is its adapter: what is told comes from who reads for it."""
+def random_bot(tmp_path: Path) -> Bot:
+    """Its base is random, and so is its adapter: what it tells comes from who reads for it."""
     pairs = tuple(Pair(q, a, Origin("faq.csv", n)) for n, (q, a) in enumerate(ROWS))
     run = tiny.run(tmp_path / "shop-1", tiny.base(tmp_path / "base", "qwen2"))
     write_json(run.file("faq.json"), list(pairs), list[Pair])
     rows = [{"question": p.question, "answer": p.answer, "source": p.question} for p in pairs]
     write_text(run.file("examples.jsonl"), "\n".join(map(json.dumps, rows)) + "\n")
     change(run, "gemma-3-270m", warm.digest("gemma-3-270m"))
-    bot = Bot.open(run)
+    return Bot.open(run)
+
+
+@pytest.mark.slow
+def test_on_a_base_that_knows_nothing_what_a_row_covers_is_told_all_the_same(
+    tmp_path: Path,
+) -> None:
+    bot = random_bot(tmp_path)
     for row, covered, beyond in zip(range(3), COVERED, NOT, strict=True):
         told = list(bot.witnesses([covered, beyond]))
         inside, outside = (float(one.evidence[-1][row]) for one in told)
         assert inside > 0 > outside
         assert int(told[0].evidence[-1][:-1].argmax()) == row
+
+
+@pytest.mark.slow
+def test_a_follow_up_finds_its_own_row_and_not_the_last_answer_once_more(tmp_path: Path) -> None:
+    bot = random_bot(tmp_path)
+    for row, asked in enumerate(("那八吋要幾天前訂？", "那洗衣機呢？", "那團體呢？"), start=1):
+        before = ((COVERED[row - 1], ROWS[row - 1][1]),)
+        bot.answer(asked, before)
+        assert bot._weigher is not None
+        prompt, _ = bot.prompt.fit(asked, before, 512)
+        (told,) = bot._weigher.witnesses([(asked, before)], [prompt])
+        assert int(told.evidence[2][:-1].argmax()) == row % 3
 
 
 @pytest.mark.slow

@@ -44,9 +44,15 @@ def weigher(bot: Bot) -> tuple[Weigher, dict[str, int]]:
     engine = book.over(bot.engine) if book else bot.engine
     other = beside(bot.plan, bot.engine.device)
 
+    room = bot.engine.context - MOST
+
+    def tokens(texts: Sequence[str]) -> list[list[int]]:
+        if other:
+            return other.ids([(text, ()) for text in texts])
+        return [bot.prompt.shortened(text, room) for text in texts]
+
     def read(texts: Sequence[str]) -> torch.Tensor:
-        ids = other.ids([(text, ()) for text in texts]) if other else map(bot.prompt.ids, texts)
-        return engine.reading(list(ids))
+        return engine.reading(tokens(texts))
 
     memory = Memory(read([row.question for row in asked]), owners)
     own = Memory(engine.hidden(prompts), owners) if bot.plan.reads_by else memory
@@ -59,11 +65,11 @@ def weigher(bot: Bot) -> tuple[Weigher, dict[str, int]]:
     kind = Reader if book else Weigher
     crossed = cross(bot, pairs, other)
     index = Index(pairs)
-    trie, tokens = build(answers), other.ids if other else None
+    trie = build(answers)
     made = kind(bot.engine, trie, memory, own, said, index, numbers, away, crossed, tokens)
     if isinstance(made, Reader) and book:
         shown = [(bot.source(n), text) for n, text in enumerate(bot.answers)]
-        made.read_with(bot.prompt, shown, book.shown, bot.engine.context - MOST)
+        made.read_with(bot.prompt, shown, book.shown, room)
     return made, by_heart(rows, number)
 
 

@@ -107,7 +107,7 @@ class Weigher:
     in the run's own states, or is `memory` itself. `owners` gives for each row of the FAQ's index
     the number of its answer (rows with the same answer share one); `answers` is the number of
     different answers, the hand-over not counted. `cross` reads the likeliest answers. `tokens`
-    makes those of questions where another base than the run's compares them.
+    makes those of questions where a finder compares them.
     """
 
     weights: tuple[float, ...] = WITNESSES
@@ -124,7 +124,7 @@ class Weigher:
         owners: Sequence[int],
         answers: int,
         cross: CrossEncoder | None = None,
-        tokens: Callable[[Sequence[Asked]], list[list[int]]] | None = None,
+        tokens: Callable[[Sequence[str]], list[list[int]]] | None = None,
     ) -> None:
         self.engine, self.root, self.index = engine, root, index
         self.memory, self.own, self.said = memory, own, said
@@ -202,10 +202,7 @@ class Weigher:
         """What the witnesses without the trie say of each question (3, answers + 1), and its
         likeness to the nearest trained wordings (answers + 1) in the run's own `states` (n, d)."""
         warm = self.own is not self.memory
-        if warm:
-            read = self.engine.reading(self.tokens(asked) if self.tokens else prompts)
-        else:
-            read = states
+        read = self._finding(asked) if warm else states
         likeness, said = self.memory.likeness(read), self.said.likeness(read)
         mine = self.own.likeness(states) if warm else likeness
         found = self.index.search_all([question for question, _ in asked], 10)
@@ -220,6 +217,21 @@ class Weigher:
                 owner = self.owners[hit.pair]
                 letters[owner] = max(float(letters[owner]), hit.score)
             yield torch.stack([shares.log(), told, letters]), _sized(own, size)
+
+    def _finding(self, asked: Sequence[Asked]) -> torch.Tensor:
+        """The states by which a finder compares questions (n, d).
+
+        It has learned of questions and not of conversations: with the turns in its prompt it finds
+        the last answer once more. So a follow-up lies between itself alone and itself after the
+        question before it.
+        """
+        assert self.tokens is not None
+        after = [turns[-1][0] + question for question, turns in asked if turns]
+        states = self.engine.reading(self.tokens([*(question for question, _ in asked), *after]))
+        found = states[: len(asked)].clone()
+        follow = [n for n, (_, turns) in enumerate(asked) if turns]
+        found[follow] = (found[follow] + states[len(asked) :]) / 2
+        return found
 
     def weighed(self, told: Told) -> Weighed:
         """What follows from what the witnesses say of one question."""
