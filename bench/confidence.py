@@ -5,6 +5,7 @@
     python bench/confidence.py gather OUT [--jobs 6]
     python bench/confidence.py dump RUN_FOLDER EXAM.jsonl OUT.pt
     python bench/confidence.py tell OUT [--allowed 0.02 0.05] [--rows 5] [--choice 3] [--sure 1]
+        [--found 0.5 1.5 3]
 
 `make` writes pseudo-FAQs of what lies aside in the corpus, so that no reader has learned them: up
 to four wordings a row, and what is asked of each: other wordings and questions that the answer
@@ -14,11 +15,12 @@ may cover one of these all the same: "any discount for students?"). `train` trai
 `kefu train` does. `gather` puts the questions, and the run's own held-out ones, to the run and
 keeps what each witness says, of more rows than a bot reads. `dump` does the same for any run and
 exam. `tell` reads what lies in OUT, weighs it as a bot does or with so many rows read and other
-weights of the cross-encoder (in which answer is best, in how sure that is), and says how many of
-the questions a threshold for --allowed lets through that was set by the run's own held-out
-questions (as kefu does) or by the other pseudo-FAQs' customers: is what an owner is promised true
-when people ask, and what would it cost to make it so? `false` is the share of what is answered,
-where three in four questions have an answer and the others are near-misses and out of scope.
+weights of the cross-encoder (in which answer is best, in how sure that is) and of wordings, answers
+and letters, and says how many of the questions a threshold for --allowed lets through that was set
+by the run's own held-out questions (as kefu does) or by the other pseudo-FAQs' customers: is what
+an owner is promised true when people ask, and what would it cost to make it so? `false` is the
+share of what is answered, where three in four questions have an answer and the others are
+near-misses and out of scope.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ import json
 import random
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
@@ -39,7 +42,7 @@ import warm
 from intents import ASIDE, Intent, intents
 from kefu.bot.calibration import Calibration, Seen, fit
 from kefu.bot.cross_encoder import READ
-from kefu.bot.weighing import CHOICE, CROSS, Told, Weigher
+from kefu.bot.weighing import CHOICE, CROSS, FOUND, TRIE, Told, Weigher
 from thresholds import false_share
 from witnesses import KINDS, asked
 
@@ -49,7 +52,6 @@ ASKED = {"wordings": 2, "covered": 3, "beside": 3}
 """Questions of each row."""
 FOREIGN = 1.5
 """Questions out of scope for each row."""
-WITNESSES = Weigher.weights_with(finder=True, cross=False)
 ROWS = 12
 """Rows that are read for each question, so that fewer can be tried."""
 
@@ -163,32 +165,34 @@ class Put:
 def read(path: Path, weigher: Weigher, rows: int) -> list[Put]:
     """What a run's witnesses said, weighed as the bot weighs that has read so many rows."""
     found = []
+    weights = weigher.weights[:-1]
     for _, kind, truth, evidence, states in torch.load(path):
-        told = weigher.weighed(Told(read_of(evidence.float(), rows), states.float(), 0))
+        seen = read_of(evidence.float(), rows, weights)
+        told = weigher.weighed(Told(seen, states.float(), 0))
         found.append(Put(kind, Seen(told.features, told.best == truth, truth >= 0)))
     return found
 
 
-def likely(evidence: torch.Tensor, rows: int) -> torch.Tensor:
-    """The numbers of the answers that are read."""
-    others = (torch.tensor(WITNESSES) @ evidence[:-1])[:-1]
+def likely(evidence: torch.Tensor, rows: int, weights: Sequence[float]) -> torch.Tensor:
+    """The numbers of the answers that are read, by the `weights` of the other witnesses."""
+    others = (torch.tensor(weights) @ evidence[:-1])[:-1]
     return others.topk(min(rows, len(others))).indices
 
 
-def read_of(evidence: torch.Tensor, rows: int) -> torch.Tensor:
+def read_of(evidence: torch.Tensor, rows: int, weights: Sequence[float]) -> torch.Tensor:
     """The evidence, had so many rows been read of those that were."""
-    few = likely(evidence, rows)
+    few = likely(evidence, rows, weights)
     logits = torch.full_like(evidence[-1], float(evidence[-1][few].min()))
     logits[few], logits[-1] = evidence[-1][few], 0.0
     return torch.cat([evidence[:-1], logits.unsqueeze(0)])
 
 
-def among(path: Path, rows: int) -> dict[str, float]:
+def among(path: Path, rows: int, weights: Sequence[float]) -> dict[str, float]:
     """For how many of the reworded questions the right row is read, and for how many the
     cross-encoder alone puts it first; per cent."""
     asked = [(truth, e.float()) for _, kind, truth, e, _ in torch.load(path) if kind == "reworded"]
-    read = sum(truth in likely(e, rows) for truth, e in asked)
-    first = sum(int(read_of(e, rows)[-1][:-1].argmax()) == truth for truth, e in asked)
+    read = sum(truth in likely(e, rows, weights) for truth, e in asked)
+    first = sum(int(read_of(e, rows, weights)[-1][:-1].argmax()) == truth for truth, e in asked)
     return {"read": 100 * read / len(asked), "first": 100 * first / len(asked)}
 
 
@@ -213,10 +217,11 @@ def shares(put: list[Put], sure: Calibration) -> dict[str, float]:
 def tell(said: argparse.Namespace) -> None:
     parts: Any = (None,) * 6  # all that it weighs was said before
     weigher = Weigher(*parts, (), 0, cross=parts)
-    weigher.weights, weigher.choice = (*WITNESSES, said.sure), said.choice
+    weights = (TRIE, *said.found)
+    weigher.weights, weigher.choice = (*weights, said.sure), said.choice
     paths = sorted(said.out.glob("*.pt"))
     for path in paths:
-        found = {k: round(v, 1) for k, v in among(path, said.rows).items()}
+        found = {k: round(v, 1) for k, v in among(path, said.rows, weights).items()}
         print(json.dumps({"of": path.stem, "right row, of those read": found}))
     every = [read(path, weigher, said.rows) for path in paths]
     held = [[p.seen for p in one if p.kind.startswith("held-out")] for one in every]
@@ -257,6 +262,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=READ)
     parser.add_argument("--choice", type=float, default=CHOICE)
     parser.add_argument("--sure", type=float, default=CROSS)
+    parser.add_argument("--found", type=float, nargs=3, default=FOUND, help="weights: wordings, …")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     said: Any = parser.parse_args()
     if said.what == "make":

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 import export_runs as tiny
 from kefu.bot import Bot, over
-from kefu.bot.begun import cross_of
+from kefu.bot.begun import reading_of
 from kefu.bot.weighing import Weigher
 from kefu.errors import RunError
 from kefu.export import answering
@@ -132,7 +132,7 @@ def test_a_threshold_is_of_the_finder_that_it_was_set_with(
     run: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     weights = Weigher.weights_with(finder=True, cross=True)
-    kept = Calibration((1.0,), witnesses=weights, cross=cross_of(run), weighed=WEIGHED)
+    kept = Calibration((1.0,), witnesses=weights, cross=reading_of(run), weighed=WEIGHED)
     assert kept.cross
     write_json(run.calibration_file, kept, Calibration)
     try:

@@ -29,7 +29,7 @@ from kefu.weights import warm
 from kefu.workspace import RunFolder, write_json, write_text
 
 ASKED = [[3, 14, 15, 92, 65], [35, 8, 97], [9, 32, 38, 46, 26, 43]]
-QUESTIONS = [("運費怎麼算", ()), ("那離島呢", (("運費多少？", "八十元。"),))]
+QUESTIONS = ["運費怎麼算", "那離島呢"]
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_the_other_base_reads_and_the_run_s_own_speaks(
     assert torch.equal(Bot.open(run).engine.hidden(ASKED), before)
 
 
-def test_it_reads_by_its_own_tokens_and_knows_the_turns_before(
+def test_it_reads_by_its_own_tokens(
     made: tuple[Path, RunFolder, Path],
 ) -> None:
     from transformers import AutoTokenizer
@@ -105,11 +105,10 @@ def test_it_reads_by_its_own_tokens_and_knows_the_turns_before(
 
     other = beside.Beside(str(made[0]), "cpu")
     own = Prompt(AutoTokenizer.from_pretrained(made[0]), "plain")
-    assert other.ids(QUESTIONS) == [own.ids(question, turns) for question, turns in QUESTIONS]
+    assert other.ids(QUESTIONS) == [own.ids(question) for question in QUESTIONS]
     run_s = Bot.open(made[1]).prompt
-    assert other.ids(QUESTIONS[:1]) != [run_s.ids(QUESTIONS[0][0])]
-    long = [("很長的問題" * 300, ())]
-    assert len(other.ids(long)[0]) <= beside.ROOM
+    assert other.ids(QUESTIONS[:1]) != [run_s.ids(QUESTIONS[0])]
+    assert len(other.ids(["很長的問題" * 300])[0]) <= beside.ROOM
 
 
 @pytest.mark.parametrize("way", ["merged", "gguf", "shelf"])
@@ -211,7 +210,7 @@ def test_the_row_of_a_question_in_other_words_is_found_by_what_the_answer_says(
         reader = Beside("gemma-3-270m", "cpu")
 
         def states(texts: list[str]) -> torch.Tensor:
-            return reader.reading(reader.ids([(text, ()) for text in texts]))
+            return reader.reading(reader.ids(texts))
 
         said = Memory(states([i.answer for i in rows]), range(len(rows)))
         best = said.likeness(states([i.covered[0] for i in rows])).topk(3).indices

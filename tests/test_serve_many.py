@@ -332,6 +332,8 @@ def test_states_are_made_once_and_only_for_the_adapter_that_they_are_of(
         assert anew and not torch.allclose(first, other)
     finally:
         weights.write_bytes(whole)
+    states()  # the file is another one since
+    assert not states()[1]
     monkeypatch.setattr(warm, "finder_digest", lambda name: "of another finder")
     assert states()[1], "an update that brings another finder"
 

@@ -32,7 +32,7 @@ def warm_of(folder: RunFolder) -> Warm | None:
     return Warm(name) if plan.warm.value else None
 
 
-def cross_of(folder: RunFolder) -> str:
+def reading_of(folder: RunFolder) -> str:
     """SHA-256 of the adapters by which the run's bot reads questions and rows; empty where it reads
     no rows."""
     plan = folder.plan()

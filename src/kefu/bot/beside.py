@@ -19,10 +19,9 @@ from ..prompt import Prompt
 from ..records import Plan
 from ..weights import Warm, load, warm
 from .engine import Engine, Model, Reads
-from .weighing import Asked
 
 ROOM = 512
-"""Tokens of a question with its turns before, at most; the oldest turns are dropped first."""
+"""Tokens of a question or an answer, at most; of a longer one its beginning is read."""
 
 
 _LOADING = threading.Lock()
@@ -65,13 +64,9 @@ class Beside:
         with _LOADING:  # two that ask at first would load it twice
             return _loaded(self.name, self.device)
 
-    def ids(self, asked: Sequence[Asked]) -> list[list[int]]:
-        """Questions with their turns before, as token ids for `reading`."""
-        prompt, made = self._here.prompt, []
-        for question, turns in asked:
-            ids, _ = prompt.fit(question, turns, ROOM)
-            made.append(ids if len(ids) <= ROOM else prompt.shortened(question, ROOM))
-        return made
+    def ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Questions or answers, as token ids for `reading`."""
+        return [self._here.prompt.shortened(text, ROOM) for text in texts]
 
     def reading(self, sequences: Sequence[Sequence[int]]) -> torch.Tensor:
         """As a `Model`'s; (n, d) in float32."""

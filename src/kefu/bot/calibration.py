@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import RunError
 from ..records import WEIGHED, Calibration, Example, threshold
 from ..workspace import RunFolder, write_json
-from .begun import cross_of
+from .begun import reading_of
 from .weighing import WITNESSES
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def calibrate(bot: Bot, held_out: Sequence[Example], allowed: float) -> Calibrat
     """
     made = fit(list(bot.evidence(held_out)), allowed)
     if made.weights:
-        made = replace(made, witnesses=bot.weights, cross=cross_of(bot.folder))
+        made = replace(made, witnesses=bot.weights, cross=reading_of(bot.folder))
     bot.calibration = made
     write_json(bot.folder.calibration_file, made, Calibration)
     return made
@@ -47,7 +47,7 @@ def load(folder: RunFolder, witnesses: tuple[float, ...] = WITNESSES) -> Calibra
     Raises RunError where another version of kefu made it, which weighed the evidence otherwise.
     """
     path, found = folder.calibration_file, folder.calibration()
-    if how := found.otherwise(cross_of(folder)):
+    if how := found.otherwise(reading_of(folder)):
         raise RunError(
             f"The threshold in {path} was set by another version of kefu, which {how}.",
             f"Set it anew, without training: `kefu threshold {folder.name}`.",

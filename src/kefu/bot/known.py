@@ -9,13 +9,11 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import torch
-
+from ..plan import read_by
 from ..recall import Index, normalise
 from ..records import Example, Faq, Pair, trained_part
 from ..weights import warm
 from ..workspace import RunFolder
-from .begun import cross_of
 from .beside import Beside, beside
 from .book import Book, Reader
 from .cross_encoder import READ_SLOWLY, CrossEncoder
@@ -43,22 +41,16 @@ def weigher(bot: Bot) -> tuple[Weigher, dict[str, int]]:
     owners = [away if row.answer is None else number[row.answer] for row in asked]
     engine = book.over(bot.engine) if book else bot.engine
     other = beside(bot.plan, bot.engine.device)
-
     room = bot.engine.context - MOST
 
     def tokens(texts: Sequence[str]) -> list[list[int]]:
-        if other:
-            return other.ids([(text, ()) for text in texts])
-        return [bot.prompt.shortened(text, room) for text in texts]
+        return other.ids(texts) if other else [bot.prompt.shortened(t, room) for t in texts]
 
-    def read(texts: Sequence[str]) -> torch.Tensor:
-        return engine.reading(tokens(texts))
-
-    memory = Memory(read([row.question for row in asked]), owners)
+    memory = Memory(engine.reading(tokens([row.question for row in asked])), owners)
     own = Memory(engine.hidden(prompts), owners) if bot.plan.reads_by else memory
     answers = [bot.prompt.answer_ids(a) for a in (*bot.answers, None)]
     # An answer is read as if it were a question: so it lies near those that it answers.
-    said = Memory(read(bot.answers), range(away))
+    said = Memory(engine.reading(tokens(bot.answers)), range(away))
     # Only what was trained: the FAQ's other wordings are those that the exam asks.
     pairs = trained_part(Faq(bot.pairs, ()), rows).pairs
     numbers = [number[pair.answer] for pair in pairs]
@@ -76,7 +68,7 @@ def weigher(bot: Bot) -> tuple[Weigher, dict[str, int]]:
 def weights_of(bot: Bot) -> tuple[float, ...]:
     """The weights of the witnesses that the bot has."""
     kind = Reader if bot.book else Weigher
-    return kind.weights_with(bool(bot.plan.reads_by), bool(cross_of(bot.folder)))
+    return kind.weights_with(bool(bot.plan.reads_by), warm.has_cross(read_by(bot.plan)))
 
 
 def cross(bot: Bot, pairs: Sequence[Pair], other: Beside | None) -> CrossEncoder | None:

@@ -37,7 +37,7 @@ class Loading:
         self,
         model: Model,
         of: Path,
-        finder: str = "",
+        finder: str,
         kept: Path | None = None,
         use: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
@@ -98,7 +98,8 @@ class Loading:
     def _file(self, kind: str, sequences: Sequence[Sequence[int]]) -> Path:
         assert self._kept is not None
         at = self._of.stat()
-        of = f"{kind} {self._of.resolve()} {at.st_size} {at.st_mtime_ns} {self._finder}"
+        by = self._finder if kind == "reading" else ""
+        of = f"{kind} {by} {self._of.resolve()} {at.st_size} {at.st_mtime_ns}"
         told = hashlib.sha256(of.encode())
         for sequence in sequences:
             told.update(f"{list(sequence)}".encode())
